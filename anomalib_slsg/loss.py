@@ -1,0 +1,123 @@
+"""The losses of section 3.4: equations 8-10 for the pre-training, equation 11 for the segmentation."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 4.0) -> Tensor:
+    """Binary focal loss (reference 52 of the paper), without class weights.
+
+    Args:
+        logits: Logits of the anomalous class, any shape.
+        target: 1 for anomalous, 0 for normal, of the same shape.
+        gamma: Focusing exponent; 0 is cross-entropy.
+
+    Returns:
+        Mean of ``-(1 - p_t) ** gamma * log(p_t)``.
+    """
+    signed = torch.where(target > 0.5, logits, -logits)
+    # 1 - p_t is the sigmoid of the negated logit, which keeps its precision where p_t is close to 1
+    return (torch.sigmoid(-signed) ** gamma * -functional.logsigmoid(signed)).mean()
+
+
+class SegmentationLoss(nn.Module):
+    """Loss of SegNet, equation 11: ``alpha_4 focal + alpha_5 l1 + alpha_6 auxiliary``.
+
+    The auxiliary term is the focal loss of the auxiliary head. A weight of 0 leaves a term out (Table 7).
+
+    Args:
+        focal_weight: alpha_4.
+        l1_weight: alpha_5.
+        auxiliary_weight: alpha_6.
+        gamma: Focusing exponent of the focal loss.
+
+    Raises:
+        ValueError: If a weight is negative or all are zero.
+    """
+
+    def __init__(
+        self,
+        focal_weight: float = 0.4,
+        l1_weight: float = 0.6,
+        auxiliary_weight: float = 0.3,
+        gamma: float = 4.0,
+    ) -> None:
+        super().__init__()
+        weights = {"focal_weight": focal_weight, "l1_weight": l1_weight, "auxiliary_weight": auxiliary_weight}
+        for name, weight in weights.items():
+            if weight < 0:
+                msg = f"{name} must not be negative, got {weight}"
+                raise ValueError(msg)
+        if focal_weight == l1_weight == 0:
+            msg = "focal_weight and l1_weight are both 0, so nothing trains the decoder; set one of them above 0"
+            raise ValueError(msg)
+        self.focal_weight = focal_weight
+        self.l1_weight = l1_weight
+        self.auxiliary_weight = auxiliary_weight
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, auxiliary_logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compute the terms and their weighted sum.
+
+        Args:
+            logits: Logits of the decoder, of shape (B, 1, H, W).
+            auxiliary_logits: Logits of the auxiliary head, of the same shape.
+            target: Mask, 1 for anomalous pixels, of the same shape.
+
+        Returns:
+            ``focal``, ``l1``, ``auxiliary`` without their weights, and ``loss``, their weighted sum.
+        """
+        terms = {
+            "focal": focal_loss(logits, target, self.gamma),
+            "l1": functional.l1_loss(torch.sigmoid(logits), target),
+            "auxiliary": focal_loss(auxiliary_logits, target, self.gamma),
+        }
+        terms["loss"] = (
+            self.focal_weight * terms["focal"]
+            + self.l1_weight * terms["l1"]
+            + self.auxiliary_weight * terms["auxiliary"]
+        )
+        return terms
+
+
+class GeneratorTerms(NamedTuple):
+    """Terms of equation 10, without their weights."""
+
+    adversarial: Tensor
+    l1: Tensor
+    auxiliary: Tensor
+
+
+def generator_loss(judgements: Tensor, reconstruction: Tensor, auxiliary: Tensor, images: Tensor) -> GeneratorTerms:
+    """Terms of the generator's loss (equations 8 and 10).
+
+    Args:
+        judgements: D-Net's judgements of the reconstruction.
+        reconstruction: Images reconstructed by the decoder, in [0, 1], of shape (B, 3, H, W).
+        auxiliary: Images reconstructed from the bottleneck alone, of the same shape.
+        images: The images without masks, of the same shape.
+
+    Returns:
+        The least-squares adversarial term of equation 8, the l1 term, and the l2 term of the auxiliary head.
+    """
+    return GeneratorTerms(
+        adversarial=0.5 * (judgements - 1).square().mean(),
+        l1=functional.l1_loss(reconstruction, images),
+        auxiliary=functional.mse_loss(auxiliary, images),
+    )
+
+
+def discriminator_loss(reconstructed_judgements: Tensor, real_judgements: Tensor) -> Tensor:
+    """Least-squares loss of D-Net (equation 9).
+
+    Args:
+        reconstructed_judgements: D-Net's judgements of reconstructions, detached from the generator.
+        real_judgements: D-Net's judgements of the images.
+
+    Returns:
+        The scalar loss.
+    """
+    return 0.5 * reconstructed_judgements.square().mean() + 0.5 * (real_judgements - 1).square().mean()

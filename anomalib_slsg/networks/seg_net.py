@@ -1,0 +1,89 @@
+"""SegNet, the anomaly segmentation network (sections 3.2-3.4)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
+from anomalib_slsg.networks.encoder import ResNetEncoder
+from anomalib_slsg.networks.layers import AuxiliaryHead
+from anomalib_slsg.networks.sg_block import SGBlock
+
+
+class SegNet(nn.Module):
+    """Encoder, SG block at the bottleneck and one-class classification decoder (section 3, Fig. 2).
+
+    Args:
+        backbone: Name of a timm CNN.
+        stem_pool: Keep the max-pool of a ResNet's stem.
+        decoder_channels: Channels of the four decoder blocks.
+        num_neighbors: Neighbours of each node of the SG block (Table 6: 7, 9, 11).
+        attention: Self-attention in the SG block (Table 6, "Self-Attention").
+        graph: Graph convolution in the SG block (Table 6, "GCN").
+        eliminate_position: Subtract the positional similarity (Table 6, "Eliminate PS").
+        residual: Add the SG block's input to its output; off is the paper's X'.
+        bottleneck_skip: Feed X' to the deeper decoder blocks too (Table 6, "Bottleneck Skip").
+        bottleneck_skip_channels: Channels to which X' is squeezed for that.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        stem_pool: bool = False,
+        decoder_channels: Sequence[int] = DECODER_CHANNELS,
+        num_neighbors: int = 9,
+        attention: bool = True,
+        graph: bool = True,
+        eliminate_position: bool = True,
+        residual: bool = False,
+        bottleneck_skip: bool = True,
+        bottleneck_skip_channels: int = 32,
+    ) -> None:
+        super().__init__()
+        self.encoder = ResNetEncoder(backbone, stem_pool=stem_pool)
+        channels = self.encoder.channels[-1]
+        self.sg_block: nn.Module = (
+            SGBlock(channels, num_neighbors, attention, graph, eliminate_position, residual)
+            if attention or graph
+            else nn.Identity()
+        )
+        self.squeeze = nn.Conv2d(channels, bottleneck_skip_channels, kernel_size=1) if bottleneck_skip else None
+        self.decoder = Decoder(
+            self.encoder.channels,
+            out_channels=1,
+            channels=decoder_channels,
+            bottleneck_skip_channels=bottleneck_skip_channels if bottleneck_skip else 0,
+        )
+        self.auxiliary_head = AuxiliaryHead(channels, out_channels=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Segment anomalies.
+
+        Args:
+            images: Normalised images of shape (B, 3, H, W), H and W multiples of 16.
+
+        Returns:
+            Probability that a pixel is anomalous, of shape (B, 1, H, W), float32.
+        """
+        return torch.sigmoid(self._decode(*self._relate(images)).float())
+
+    def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment anomalies for training.
+
+        Args:
+            images: Normalised images of shape (B, 3, H, W), H and W multiples of 16.
+
+        Returns:
+            Logits of the decoder and of the auxiliary head, each of shape (B, 1, H, W), float32.
+        """
+        features, related = self._relate(images)
+        return self._decode(features, related).float(), self.auxiliary_head(related).float()
+
+    def _relate(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        features = self.encoder(images)
+        return features, self.sg_block(features[-1])
+
+    def _decode(self, features: list[Tensor], related: Tensor) -> Tensor:
+        skip = self.squeeze(related) if self.squeeze is not None else None
+        return self.decoder([*features[:-1], related], skip)

@@ -1,0 +1,87 @@
+"""Weights that the encoder starts from: timm's ImageNet weights or a file."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from anomalib_slsg.networks.encoder import ResNetEncoder
+
+logger = logging.getLogger(__name__)
+
+ENCODER_KEY = "encoder"
+
+
+def load_encoder_weights(encoder: ResNetEncoder, source: str) -> None:
+    """Load pre-trained weights into an encoder.
+
+    Args:
+        encoder: The encoder to fill.
+        source: ``imagenet`` for timm's weights, fetched from a model hub when they are not in its cache; or the path
+            of a state dict (.pth, .pt, .safetensors) of the encoder's backbone with timm's names, or with other names
+            but the same tensors in the same order, or written by :class:`GenerativePretraining`.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ConnectionError: If ``imagenet`` weights can be neither fetched nor found in the cache.
+        ValueError: If the file's tensors do not fit the backbone.
+    """
+    state = _fetch(encoder.backbone) if source == "imagenet" else _read(Path(source))
+    names = encoder.network.state_dict().keys()
+    if not names <= state.keys():
+        state = _rename_in_order(state, encoder.backbone, source)
+    try:
+        encoder.network.load_state_dict({name: state[name] for name in names})
+    except (KeyError, RuntimeError) as error:
+        msg = f"encoder_weights: the tensors of '{source}' do not fit the backbone '{encoder.backbone}': {error}"
+        raise ValueError(msg) from error
+
+
+def _fetch(backbone: str) -> Mapping[str, Tensor]:
+    try:
+        return timm.create_model(backbone, pretrained=True, num_classes=0).state_dict()
+    except (OSError, RuntimeError) as error:
+        msg = (
+            f"the ImageNet weights of '{backbone}' could not be fetched ({type(error).__name__}). Connect to the "
+            "network once, or set model.encoder_weights to the path of a state dict, or to null to start from random weights "
+            "(which costs accuracy)"
+        )
+        raise ConnectionError(msg) from error
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        msg = f"encoder_weights: no file '{path}'; give 'imagenet', null or the path of a state dict"
+        raise FileNotFoundError(msg)
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # the readers raise errors of many unrelated kinds for a broken file
+        msg = f"encoder_weights: '{path}' is not a readable state dict: {error}"
+        raise ValueError(msg) from error
+    for key in ("state_dict", "model", ENCODER_KEY):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping):
+        msg = f"encoder_weights: '{path}' holds a {type(state).__name__}, not a state dict"
+        raise ValueError(msg)
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _rename_in_order(state: Mapping[str, Tensor], backbone: str, source: str) -> Mapping[str, Tensor]:
+    """Give the tensors timm's names when they are the same ones in the same order under other names."""
+    model: nn.Module = timm.create_model(backbone, pretrained=False)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    given = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
+    if [tensor.shape for tensor in expected.values()] != [getattr(tensor, "shape", None) for tensor in given.values()]:
+        msg = (
+            f"encoder_weights: the tensors of '{source}' are not those of the timm model '{backbone}': "
+            f"it has {len(given)} where {len(expected)} are expected, or their shapes or order differ"
+        )
+        raise ValueError(msg)
+    logger.info("encoder_weights: '%s' has its own names; its tensors are matched in order.", source)
+    renamed = dict(zip(expected, given.values(), strict=True))
+    return {**model.state_dict(), **renamed}
