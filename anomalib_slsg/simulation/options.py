@@ -1,0 +1,128 @@
+"""Options of the anomaly simulation: plain data for YAML, command lines and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+ForegroundMode = Literal["auto", "object", "whole"]
+NoiseKind = Literal["perlin", "rectangle"]
+
+REFERENCE_SIZE = 256
+"""Side of the square image, in pixels, that :attr:`SimulationOptions.minimum_area` refers to."""
+
+PHOTOMETRIC_OPERATIONS = 9
+"""Number of different photometric operations to choose from."""
+
+LARGEST_EXPONENT = 6
+"""Largest exponent of the Perlin periods: 2**6 cells of four pixels each at 256 pixels."""
+
+
+@dataclass
+class SimulationOptions:
+    """How simulated anomalies are made (paper section 3.2); every ablation of Table 5 is a value here.
+
+    Pairs may be given as lists. Lengths and areas in pixels refer to 256x256 images and scale with the image.
+
+    Args:
+        dtd_dir: Folder with texture images (DTD, or any other; searched recursively) for heterologous structural
+            anomalies. ``None``: procedural colour textures.
+        foreground: Where anomalies may lie. ``"auto"`` decides once per data set between object and whole image;
+            ``"object"`` always looks for an object on a plain background; ``"whole"`` uses the whole image
+            (Table 5 "w/o Foreground").
+        noise: Shape of the masks: ``"perlin"``, or ``"rectangle"`` (Table 5 "Rect. Noise").
+        structural_probability: Share of structural anomalies, in [0, 1]; the rest is logical. 0 is Table 5
+            "w/o Structural", 1 is "w/o Logical".
+        texture_probability: Share of textures among structural anomalies, in [0, 1]; the rest takes the image's own
+            shuffled grid cells.
+        structural_periods: Smallest and largest exponent of 2 of the Perlin lattice cells per side, structural.
+        logical_periods: The same for logical anomalies; fewer cells give larger regions.
+        structural_threshold: Noise above it belongs to the mask, in [-1, 1); structural.
+        logical_threshold: The same for logical anomalies; lower gives larger regions.
+        structural_opacity: Range of delta of equation 1, in (0, 1], drawn per image; low values give nearly
+            transparent anomalies.
+        logical_opacity: The same for logical anomalies.
+        logical_turn_probability: Share of logical sources that are turned, in [0, 1].
+        logical_turn_degrees: Turned sources are turned by a uniform angle between minus and plus this, in [0, 180].
+        logical_flip_probability: Share of logical sources that are mirrored left to right, in [0, 1].
+        minimum_area: Smallest mask in pixels at 256x256, up to a quarter of the image; smaller masks are redrawn.
+        minimum_change: A masked pixel is labelled anomalous only when one of its channels changes by more than this,
+            in [0, 1). 0 labels the whole mask, as in the paper. Above 0, a label may be smaller than ``minimum_area``.
+        photometric_operations: Number of distinct photometric operations on every texture, in [0, 9].
+        grid_cells: Cells per side of the grid whose cells are shuffled.
+
+    Raises:
+        ValueError: If a value lies outside its range. The message names the option.
+    """
+
+    dtd_dir: str | None = None
+    foreground: ForegroundMode = "auto"
+    noise: NoiseKind = "perlin"
+    structural_probability: float = 0.5
+    texture_probability: float = 0.5
+    structural_periods: tuple[int, int] = (0, 3)
+    logical_periods: tuple[int, int] = (0, 2)
+    structural_threshold: float = 0.5
+    logical_threshold: float = 0.4
+    structural_opacity: tuple[float, float] = (0.1, 1.0)
+    logical_opacity: tuple[float, float] = (0.75, 1.0)
+    logical_turn_probability: float = 0.3
+    logical_turn_degrees: float = 180.0
+    logical_flip_probability: float = 0.0
+    minimum_area: int = 49
+    minimum_change: float = 0.0
+    photometric_operations: int = 3
+    grid_cells: int = 8
+
+    def __post_init__(self) -> None:
+        """Turn lists into tuples and check every value."""
+        self._check_choice("foreground", get_args(ForegroundMode))
+        self._check_choice("noise", get_args(NoiseKind))
+        for name in ("structural", "texture", "logical_turn", "logical_flip"):
+            self._check_number(f"{name}_probability", 0, 1)
+        for name in ("structural_threshold", "logical_threshold"):
+            self._check_number(name, -1, 1, open_high=True)
+        for name in ("structural_periods", "logical_periods"):
+            self._check_pair(name, 0, LARGEST_EXPONENT, whole=True)
+        for name in ("structural_opacity", "logical_opacity"):
+            self._check_pair(name, 0, 1, open_low=True)
+        self._check_number("logical_turn_degrees", 0, 180)
+        self._check_number("minimum_change", 0, 1, open_high=True)
+        self._check_number("minimum_area", 1, REFERENCE_SIZE**2 // 4, whole=True)
+        self._check_number("photometric_operations", 0, PHOTOMETRIC_OPERATIONS, whole=True)
+        self._check_number("grid_cells", 2, REFERENCE_SIZE, whole=True)
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            msg = f"simulation.{name} must be one of {', '.join(choices)}, got {value!r}"
+            raise ValueError(msg)
+
+    def _check_number(
+        self, name: str, low: float, high: float, *, whole: bool = False, open_high: bool = False
+    ) -> None:
+        value = getattr(self, name)
+        if not _lies_in(value, low, high, whole=whole, open_high=open_high):
+            kind = "be a whole number in" if whole else "lie in"
+            msg = f"simulation.{name} must {kind} [{low}, {high}{')' if open_high else ']'}, got {value!r}"
+            raise ValueError(msg)
+
+    def _check_pair(self, name: str, low: float, high: float, *, whole: bool = False, open_low: bool = False) -> None:
+        value = getattr(self, name)
+        pair = tuple(value) if isinstance(value, (list, tuple)) else ()
+        inside = [_lies_in(number, low, high, whole=whole, open_low=open_low) for number in pair]
+        if len(pair) != 2 or not all(inside) or pair[0] > pair[1]:
+            kind = "whole numbers" if whole else "numbers"
+            interval = f"{'(' if open_low else '['}{low}, {high}]"
+            msg = f"simulation.{name} must be two {kind} in {interval}, the smaller one first, got {value!r}"
+            raise ValueError(msg)
+        setattr(self, name, pair)
+
+
+def _lies_in(
+    value: object, low: float, high: float, *, whole: bool = False, open_low: bool = False, open_high: bool = False
+) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or math.isnan(value):
+        return False
+    return (low < value if open_low else low <= value) and (value < high if open_high else value <= high)

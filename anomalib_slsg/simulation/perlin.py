@@ -1,0 +1,169 @@
+"""Random fields for anomaly masks: Perlin noise (paper section 3.2, [44]) and rectangles (Table 5, "Rect. Noise").
+
+A field is drawn first and rendered later, at any resolution, so that candidates can be looked at cheaply.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+class RandomField(Protocol):
+    """A batch of random scalar fields over the image, positive inside of the wanted region."""
+
+    @property
+    def stride(self) -> int:
+        """The field is smooth enough to be rendered at every so many pixels and interpolated in between."""
+
+    def pick(self, index: Tensor) -> RandomField:
+        """Take the fields at the given places of the batch, (N,) integers."""
+
+    def render(self, size: tuple[int, int]) -> Tensor:
+        """Evaluate the fields on ``size = (H, W)`` pixels: (N, H, W)."""
+
+
+class PerlinField(NamedTuple):
+    """Perlin noise minus its threshold, turned about the centre of the image."""
+
+    gradients: Tensor  # (N, P + 1, P + 1, 2), unit vectors
+    periods: Tensor  # (N, 2)
+    degrees: Tensor  # (N,)
+    threshold: Tensor  # (N,)
+
+    @classmethod
+    def draw(
+        cls, periods: Tensor, threshold: Tensor, generator: torch.Generator | None, device: torch.device
+    ) -> PerlinField:
+        """Draw noise with ``periods`` (N, 2) and ``threshold`` (N,), both on the CPU, turned by up to +-90 degrees."""
+        gradients = random_gradients(periods, generator)
+        degrees = torch.rand(len(periods), generator=generator) * 180 - 90
+        return cls(*(part.to(device, non_blocking=True) for part in (gradients, periods, degrees, threshold)))
+
+    @property
+    def stride(self) -> int:
+        """Half resolution does."""
+        return 2
+
+    def pick(self, index: Tensor) -> PerlinField:
+        """Take the fields at the given places of the batch, (N,) integers."""
+        return PerlinField(*(part.index_select(0, index) for part in self))
+
+    def render(self, size: tuple[int, int]) -> Tensor:
+        """Evaluate the fields on ``size = (H, W)`` pixels: (N, H, W)."""
+        noise = render_perlin(self.gradients, self.periods, size)
+        return rotate(noise.unsqueeze(1), self.degrees).squeeze(1) - self.threshold[:, None, None]
+
+
+class RectangleField(NamedTuple):
+    """Upright rectangles: 1 in the centre, falling to 0 at the edge and on to negative values outside of it."""
+
+    centre: Tensor  # (N, 2), share of height and width
+    half_size: Tensor  # (N, 2), share of height and width
+
+    @classmethod
+    def draw(cls, side_range: Tensor, generator: torch.Generator | None, device: torch.device) -> RectangleField:
+        """Draw rectangles with sides in ``side_range`` (N, 2), the smallest and largest share of the image's side."""
+        low, high = side_range.unsqueeze(1).unbind(-1)  # (N, 1) each
+        side = low + torch.rand(len(side_range), 2, generator=generator) * (high - low)
+        centre = torch.rand(len(side_range), 2, generator=generator)
+        return cls(centre.to(device, non_blocking=True), (side / 2).to(device, non_blocking=True))
+
+    @property
+    def stride(self) -> int:
+        """Full resolution: interpolation would round the corners."""
+        return 1
+
+    def pick(self, index: Tensor) -> RectangleField:
+        """Take the fields at the given places of the batch, (N,) integers."""
+        return RectangleField(*(part.index_select(0, index) for part in self))
+
+    def render(self, size: tuple[int, int]) -> Tensor:
+        """Evaluate the fields on ``size = (H, W)`` pixels: (N, H, W)."""
+        distances = []
+        for axis, length in enumerate(size):
+            position = (torch.arange(length, device=self.centre.device) + 0.5) / length  # (length,)
+            distances.append((position - self.centre[:, axis, None]).abs() / self.half_size[:, axis, None])
+        return 1 - torch.maximum(distances[0].unsqueeze(2), distances[1].unsqueeze(1))
+
+
+def perlin_noise(
+    size: tuple[int, int],
+    periods: Tensor,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Draw gradient noise (Perlin 1985, the paper's [44]) with quintic fade.
+
+    Args:
+        size: Height and width in pixels; any, not only multiples of the periods.
+        periods: (B, 2) whole numbers >= 1 on the CPU: lattice cells along height and width, per image.
+        generator: CPU generator that the lattice's gradients are drawn from; ``None``: torch's global one.
+        device: Where the noise is computed; ``None``: the CPU.
+
+    Returns:
+        (B, H, W) noise, multiplied by sqrt(2) so that it spans about [-1, 1], as in DRAEM and MemSeg.
+
+    Raises:
+        ValueError: If ``periods`` is not (B, 2) or holds a value below 1.
+    """
+    if periods.ndim != 2 or periods.shape[1] != 2 or (periods < 1).any():
+        msg = f"periods must be (B, 2) whole numbers of at least 1, got {periods.tolist()}"
+        raise ValueError(msg)
+    gradients = random_gradients(periods, generator)
+    return render_perlin(gradients.to(device), periods.to(device), size)
+
+
+def random_gradients(periods: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw unit vectors for the lattice points of ``periods`` (B, 2): (B, P + 1, P + 1, 2), P the largest period."""
+    points = max(map(max, periods.tolist())) + 1
+    angles = 2 * math.pi * torch.rand(len(periods), points, points, generator=generator)
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
+
+
+def render_perlin(gradients: Tensor, periods: Tensor, size: tuple[int, int]) -> Tensor:
+    """Evaluate Perlin noise given its gradients (B, P + 1, P + 1, 2) and periods (B, 2): (B, H, W).
+
+    The fade of a lattice point is a product of one factor per axis and vanishes outside the neighbouring cells. The
+    sum over the four corners of a cell therefore is a sum over all lattice points, i.e. two small matrix products.
+    """
+    points = gradients.shape[1]
+    fade_y, slope_y = _lattice_weights(periods[:, 0], size[0], points)  # (B, H, P + 1)
+    fade_x, slope_x = _lattice_weights(periods[:, 1], size[1], points)  # (B, W, P + 1)
+    rows = torch.cat((slope_y @ gradients[..., 0], fade_y @ gradients[..., 1]), dim=2)  # (B, H, 2P + 2)
+    columns = torch.cat((fade_x, slope_x), dim=2)  # (B, W, 2P + 2)
+    return math.sqrt(2) * rows @ columns.transpose(1, 2)
+
+
+def rotate(maps: Tensor, degrees: Tensor) -> Tensor:
+    """Turn every map about its centre, bilinearly; what comes in from outside is the mirrored map.
+
+    Args:
+        maps: (B, C, H, W).
+        degrees: (B,) angles.
+
+    Returns:
+        (B, C, H, W) turned maps.
+    """
+    height, width = maps.shape[-2:]
+    angle = torch.deg2rad(degrees).to(maps)[:, None, None]  # (B, 1, 1)
+    y = ((torch.arange(height, device=maps.device) + 0.5) * 2 / height - 1).unsqueeze(1)  # (H, 1)
+    x = (torch.arange(width, device=maps.device) + 0.5) * 2 / width - 1  # (W,)
+    # Coordinates run over [-1, 1] along both sides; the ratios keep the turn rigid in pixels.
+    grid_x = angle.cos() * x - angle.sin() * (height / width) * y
+    grid_y = angle.sin() * (width / height) * x + angle.cos() * y
+    grid = torch.stack((grid_x, grid_y), dim=-1)  # (B, H, W, 2)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _lattice_weights(periods: Tensor, length: int, points: int) -> tuple[Tensor, Tensor]:
+    """Fade of every lattice point at every pixel of one axis, and fade times offset: 2 x (B, length, points)."""
+    position = torch.arange(length, device=periods.device) / length * periods.unsqueeze(1)  # (B, length)
+    offset = position.unsqueeze(2) - torch.arange(points, device=periods.device)  # (B, length, points)
+    distance = offset.abs().clamp(max=1)
+    fade = 1 - distance**3 * (distance * (distance * 6 - 15) + 10)
+    return fade, fade * offset

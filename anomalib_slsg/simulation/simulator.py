@@ -1,0 +1,265 @@
+"""Simulated anomalies for the training of SegNet (paper section 3.2, equation 1, Fig. 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from anomalib_slsg.simulation.foreground import Foreground
+from anomalib_slsg.simulation.options import REFERENCE_SIZE, SimulationOptions
+from anomalib_slsg.simulation.perlin import PerlinField, RandomField, RectangleField, rotate
+from anomalib_slsg.simulation.photometric import random_photometric
+from anomalib_slsg.simulation.sources import TextureBank, shuffled_grid
+
+AnomalyKind = Literal["texture", "shuffled", "logical"]
+
+# Masks that are drawn at once per image; the first that is large enough is taken.
+CANDIDATES = 4
+# Candidates are looked at with every eighth pixel.
+PROBE_STRIDE = 8
+# Sides of rectangular masks as shares of the image's side.
+STRUCTURAL_SIDES = (0.04, 0.35)
+LOGICAL_SIDES = (0.2, 0.6)
+
+
+class SimulatedBatch(NamedTuple):
+    """Simulated anomalous images.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1], I_A of equation 1.
+        mask: (B, 1, H, W) of 0 and 1, the labels: M of equation 1, or its visible part with ``minimum_change``.
+        logical: (B,) booleans, true for logical and false for structural anomalies.
+        foreground: (B, 1, H, W) of 0 and 1, where anomalies were allowed.
+    """
+
+    image: Tensor
+    mask: Tensor
+    logical: Tensor
+    foreground: Tensor
+
+
+def superimpose(image: Tensor, source: Tensor, mask: Tensor, delta: Tensor) -> Tensor:
+    """Equation 1: I_A = (1 - M) * I + M * (delta * I_N + (1 - delta) * I), that is I moved towards I_N by M * delta.
+
+    Args:
+        image: (B, C, H, W) normal image I.
+        source: (B, C, H, W) noise source image I_N.
+        mask: (B, 1, H, W) of 0 and 1, M.
+        delta: Opacity in [0, 1], (B, 1, 1, 1).
+
+    Returns:
+        (B, C, H, W).
+    """
+    return torch.lerp(image, source, mask * delta)
+
+
+class AnomalySimulator(nn.Module):
+    """Turns normal images into structural and logical anomalies with pixel labels.
+
+    A mask is binarised noise within the foreground. It is filled from a texture, from the image's own shuffled cells
+    (both structural) or from another normal image (logical), more or less opaquely.
+
+    Works in 32 bit on the images' device, whatever the surrounding precision, and never waits for the device.
+
+    Args:
+        options: What to simulate; ``None``: the paper's values.
+    """
+
+    def __init__(self, options: SimulationOptions | None = None) -> None:
+        super().__init__()
+        self.options = options or SimulationOptions()
+        self.foreground = Foreground(self.options.foreground)
+        self._textures: TextureBank | None = None
+
+    def fit(self, images: Tensor) -> None:
+        """Find out from normal images (N, 3, H, W) in [0, 1] where anomalies may lie; see :class:`Foreground`."""
+        self.foreground.fit(images)
+
+    def prepare(self, size: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        """Open the texture folder, or draw the procedural textures, for images of ``size = (H, W)``.
+
+        Happens at the first use otherwise.
+
+        Raises:
+            FileNotFoundError: If ``dtd_dir`` does not exist.
+            ValueError: If it holds no images.
+        """
+        self._texture_bank().prepare(size, device)
+
+    def forward(self, images: Tensor, others: Tensor, generator: torch.Generator | None = None) -> SimulatedBatch:
+        """Simulate one anomaly per image, of a kind drawn per image; see :meth:`simulate`."""
+        return self.simulate(images, others, generator)
+
+    @torch.no_grad()
+    def simulate(
+        self,
+        images: Tensor,
+        others: Tensor,
+        generator: torch.Generator | None = None,
+        kind: AnomalyKind | None = None,
+    ) -> SimulatedBatch:
+        """Simulate one anomaly per image.
+
+        Args:
+            images: (B, 3, H, W) normal images, RGB in [0, 1].
+            others: (B, 3, H, W) further normal images, none of which is the image at the same place.
+            generator: CPU generator of all random numbers; ``None``: torch's global one.
+            kind: The kind for all images; ``None``: drawn per image with the options' probabilities.
+
+        Returns:
+            Images, masks and foreground in the images' dtype.
+
+        Raises:
+            ValueError: If the shapes are not as said.
+            RuntimeError: If the foreground has not been fitted.
+        """
+        _check_batch(images, others)
+        with torch.autocast(images.device.type, enabled=False):
+            normal = images.float()
+            kinds = self._draw_kinds(len(images), generator, kind)
+            logical = torch.tensor([name == "logical" for name in kinds])
+            foreground = self._usable_foreground(normal)
+            mask = self._draw_mask(foreground, logical, generator)
+            source = self._draw_source(normal, others.float(), kinds, generator)
+            delta = self._draw_opacity(logical, generator).to(normal.device, non_blocking=True)
+            image = superimpose(normal, source, mask, delta)
+            label = self._visible(mask, normal, image)
+        logical = logical.to(images.device, non_blocking=True)
+        return SimulatedBatch(image.to(images), label.to(images), logical, foreground.to(images))
+
+    def _texture_bank(self) -> TextureBank:
+        if self._textures is None:
+            self._textures = TextureBank(self.options.dtd_dir)
+        return self._textures
+
+    def _draw_kinds(
+        self, number: int, generator: torch.Generator | None, kind: AnomalyKind | None
+    ) -> list[AnomalyKind]:
+        draws = torch.rand(number, 2, generator=generator).tolist()
+        if kind is not None:
+            return [kind] * number
+        kinds: list[AnomalyKind] = []
+        for structural, texture in draws:
+            if structural >= self.options.structural_probability:
+                kinds.append("logical")
+            else:
+                kinds.append("texture" if texture < self.options.texture_probability else "shuffled")
+        return kinds
+
+    def _minimum_area(self, size: torch.Size | tuple[int, int]) -> int:
+        """Smallest mask in pixels of an image of this size."""
+        return max(1, round(self.options.minimum_area * size[0] * size[1] / REFERENCE_SIZE**2))
+
+    def _usable_foreground(self, images: Tensor) -> Tensor:
+        """Foreground (B, 1, H, W); the whole image where the object is too small for a mask."""
+        foreground = self.foreground(images)
+        area = _every_second(foreground).sum(dim=(1, 2, 3), keepdim=True)
+        too_small = area < self._minimum_area(images.shape[-2:])
+        return torch.maximum(foreground, too_small.float())
+
+    def _draw_mask(self, foreground: Tensor, logical: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Binarised noise within the foreground, never smaller than the minimum area: (B, 1, H, W)."""
+        height, width = foreground.shape[-2:]
+        field = self._draw_field(logical.repeat_interleave(CANDIDATES), generator, foreground.device)
+        chosen = field.pick(self._first_valid(field, foreground))
+        coarse = chosen.render((math.ceil(height / chosen.stride), math.ceil(width / chosen.stride)))
+        noise = F.interpolate(coarse.unsqueeze(1), (height, width), mode="bilinear", align_corners=False)
+        # The mask is what lies above 0. Should that be too little, the threshold sinks until it is not. A quarter of
+        # the pixels is sorted: if as many of these lie above the threshold as are asked for, the mask is large enough.
+        sample = _every_second(noise).masked_fill(_every_second(foreground) == 0, -math.inf)
+        largest = sample.flatten(1).topk(self._minimum_area((height, width)), dim=1).values
+        threshold = largest[:, -1].clamp(max=torch.finfo(noise.dtype).tiny)[:, None, None, None]
+        return (noise >= threshold) * foreground
+
+    def _first_valid(self, field: RandomField, foreground: Tensor) -> Tensor:
+        """Place (B,) of every image's first candidate that seems large enough, or else of its largest."""
+        batch, _, height, width = foreground.shape
+        probe = (math.ceil(height / PROBE_STRIDE), math.ceil(width / PROBE_STRIDE))
+        allowed = F.interpolate(foreground, probe, mode="nearest-exact")  # (B, 1, h, w)
+        inside = torch.unflatten(field.render(probe) > 0, 0, (batch, CANDIDATES)) * allowed  # (B, candidates, h, w)
+        area = inside.sum(dim=(2, 3)) * (height * width / math.prod(probe))
+        best = area.clamp(max=self._minimum_area((height, width))).argmax(dim=1)
+        return best + CANDIDATES * torch.arange(batch, device=best.device)
+
+    def _draw_field(self, logical: Tensor, generator: torch.Generator | None, device: torch.device) -> RandomField:
+        """One random field per entry of ``logical`` (N,)."""
+        options = self.options
+        if options.noise == "rectangle":
+            sides = torch.where(logical.unsqueeze(1), torch.tensor(LOGICAL_SIDES), torch.tensor(STRUCTURAL_SIDES))
+            return RectangleField.draw(sides, generator, device)
+        exponents = torch.tensor([options.structural_periods, options.logical_periods])[logical.long()]  # (N, 2)
+        low, high = exponents.unsqueeze(1).unbind(-1)  # (N, 1) each
+        draws = torch.rand(len(logical), 2, generator=generator)
+        periods = 2 ** (low + draws * (high - low + 1)).long()
+        threshold = torch.tensor([options.structural_threshold, options.logical_threshold])[logical.long()]
+        return PerlinField.draw(periods, threshold, generator, device)
+
+    def _draw_opacity(self, logical: Tensor, generator: torch.Generator | None) -> Tensor:
+        ranges = torch.tensor([self.options.structural_opacity, self.options.logical_opacity])[logical.long()]
+        low, high = ranges.unbind(1)
+        return (low + torch.rand(len(logical), generator=generator) * (high - low))[:, None, None, None]
+
+    def _draw_source(
+        self, images: Tensor, others: Tensor, kinds: list[AnomalyKind], generator: torch.Generator | None
+    ) -> Tensor:
+        """Noise source image I_N of every image, by its kind: (B, 3, H, W)."""
+        source: dict[int, Tensor] = {}
+        for kind in sorted(set(kinds)):
+            places = [place for place, name in enumerate(kinds) if name == kind]
+            source.update(zip(places, self._draw_kind(kind, places, images, others, generator), strict=True))
+        return torch.stack([source[place] for place in range(len(images))])
+
+    def _draw_kind(
+        self,
+        kind: AnomalyKind,
+        places: list[int],
+        images: Tensor,
+        others: Tensor,
+        generator: torch.Generator | None,
+    ) -> Iterable[Tensor]:
+        """Source images (3, H, W) of one kind for the images at the given places of the batch."""
+        if kind == "logical":
+            return self._turn_and_flip([others[place] for place in places], generator)
+        if kind == "shuffled":
+            return shuffled_grid(torch.stack([images[place] for place in places]), self.options.grid_cells, generator)
+        size = (images.shape[2], images.shape[3])
+        textures = self._texture_bank().sample(len(places), size, generator, images.device)
+        return random_photometric(textures, self.options.photometric_operations, generator)
+
+    def _turn_and_flip(self, images: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+        """Turn and mirror some of the images (3, H, W)."""
+        draws = torch.rand(len(images), 3, generator=generator).tolist()
+        result = []
+        for image, (turn, angle, flip) in zip(images, draws, strict=True):
+            if turn < self.options.logical_turn_probability:
+                degrees = torch.tensor([(2 * angle - 1) * self.options.logical_turn_degrees])
+                image = rotate(image.unsqueeze(0), degrees.to(image.device))[0]  # noqa: PLW2901
+            if flip < self.options.logical_flip_probability:
+                image = image.flip(-1)  # noqa: PLW2901
+            result.append(image)
+        return result
+
+    def _visible(self, mask: Tensor, normal: Tensor, image: Tensor) -> Tensor:
+        """The labelled part of the mask: all of it, or what changed by more than ``minimum_change``."""
+        if self.options.minimum_change == 0:
+            return mask
+        change = (image - normal).abs().amax(dim=1, keepdim=True)
+        return mask * (change > self.options.minimum_change)
+
+
+def _every_second(maps: Tensor) -> Tensor:
+    return maps[:, :, ::2, ::2]
+
+
+def _check_batch(images: Tensor, others: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        msg = f"images must be (B, 3, H, W) floating point, got {tuple(images.shape)} {images.dtype}"
+        raise ValueError(msg)
+    if others.shape != images.shape:
+        msg = f"others must have the images' shape {tuple(images.shape)}, got {tuple(others.shape)}"
+        raise ValueError(msg)
