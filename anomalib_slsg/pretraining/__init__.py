@@ -1,0 +1,1 @@
+"""Generative pre-training of the encoder (section 3.1)."""

@@ -1,0 +1,221 @@
+"""GenerativePretraining: trains GPT-Net before SegNet, inside the same fit (sections 3.1 and 3.4)."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from anomalib_slsg.files import write_atomically
+from anomalib_slsg.networks import GPTNet
+from anomalib_slsg.networks.weights import ENCODER_KEY
+from anomalib_slsg.pretraining.gan import InpaintingGAN
+from anomalib_slsg.pretraining.masking import inpainting_mask
+from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.pretraining.pictures import log_reconstructions
+from anomalib_slsg.seeding import stream
+
+if TYPE_CHECKING:
+    from anomalib_slsg.lightning_model import Slsg
+
+logger = logging.getLogger(__name__)
+
+ORDER, MASKS, PICTURE = range(3)  # random streams
+FILE_NAME = "pretraining.ckpt"
+
+
+class GenerativePretraining(Callback):
+    """Pre-trains the encoder of :class:`Slsg` when fitting starts, unless it is pre-trained already.
+
+    ``Slsg`` brings this callback along; give one to the trainer only to replace it. Each epoch's state goes into
+    ``pretraining.ckpt`` beside the model's checkpoints: an interrupted run goes on from there with ``--ckpt_path``.
+
+    Args:
+        options: Epochs, rates, masks, weights; the paper's if left out.
+    """
+
+    def __init__(self, options: PretrainingOptions | None = None) -> None:
+        self.options = options if options is not None else PretrainingOptions()
+        self._gan: InpaintingGAN | None = None
+        self._restored: dict[str, Any] | None = None
+        self._step = 0
+        self._seed = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an interrupted pre-training was restored from a checkpoint and goes on."""
+        return self._restored is not None
+
+    @property
+    def supplies_encoder(self) -> bool:
+        """Whether the encoder's weights come from here, so that no others need be loaded first."""
+        return self.under_way or self._finished_file() is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state of an unfinished pre-training; nothing is kept once it is finished."""
+        if self._gan is None:
+            return {}
+        return {"seed": self._seed, "step": self._step, "gan": self._gan.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the state of an unfinished pre-training until the networks are built."""
+        self._restored = state_dict or None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Pre-train, or load what an earlier pre-training left."""
+        model: Slsg = pl_module  # type: ignore[assignment]
+        if bool(model.encoder_ready):
+            return
+        file = self._finished_file()
+        if file is not None and not self.under_way:
+            self._load(file, model)
+            return
+        self._train(trainer, model)
+        if self.options.checkpoint is not None and trainer.is_global_zero:
+            self._write(Path(self.options.checkpoint), model)
+        self._gan = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep what was learnt when the user or the system interrupts."""
+        if self._gan is not None and isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the state of the pre-training: the model's own checkpoints hold its result."""
+        path = _state_file(trainer)
+        if path is not None and trainer.is_global_zero:
+            path.unlink(missing_ok=True)
+
+    def _train(self, trainer: Trainer, model: "Slsg") -> None:
+        images = model.normal_images
+        seg_net = model.model.seg_net
+        # a copy: the strategy may have put hooks on the parameters of the model itself
+        gpt_net = GPTNet(copy.deepcopy(seg_net.encoder), seg_net.decoder.channels)
+        self._gan = InpaintingGAN(gpt_net, self.options, trainer.precision_plugin, model.device)
+        self._step, self._seed = 0, torch.initial_seed()
+        if self._restored is not None:
+            self._gan.load_state_dict(self._restored["gan"])
+            self._step, self._seed = self._restored["step"], self._restored["seed"]
+            logger.info("Pre-training goes on at step %d.", self._step)
+            self._restored = None
+        steps_per_epoch = self._steps_per_epoch(trainer, len(images))
+        epochs = 1 if _is_trial(trainer) else self.options.epochs
+        with _progress(trainer) as progress:
+            task = progress.add_task("Pre-training", total=epochs * steps_per_epoch, completed=self._step, loss="")
+            while self._step < epochs * steps_per_epoch:
+                if trainer.received_sigterm:
+                    raise SIGTERMException
+                losses = self._train_step(trainer, model, *divmod(self._step, steps_per_epoch))
+                self._step += 1
+                if self._step % _log_interval(trainer) == 0 or self._step == epochs * steps_per_epoch:
+                    values = {name: value.item() for name, value in losses.items()}
+                    progress.update(task, loss=f"l1 {values['l1']:.3f}")
+                    for trainer_logger in trainer.loggers:
+                        trainer_logger.log_metrics(
+                            {f"pretraining/{name}": value for name, value in values.items()}, step=self._step
+                        )
+                progress.advance(task)
+                if self._step % steps_per_epoch == 0:
+                    self._end_epoch(trainer, model, self._step // steps_per_epoch, epochs)
+        seg_net.encoder.load_state_dict(self._gan.gpt_net.encoder.state_dict())
+
+    def _train_step(self, trainer: Trainer, model: "Slsg", epoch: int, index: int) -> dict[str, torch.Tensor]:
+        assert self._gan is not None
+        images = model.normal_images
+        order = torch.randperm(len(images), generator=stream(self._seed, ORDER, epoch))
+        # ranks take turns; the order starts again where the last batch of an epoch would be short of images
+        first = (index * trainer.world_size + trainer.global_rank) * self.options.batch_size
+        chosen = order[torch.arange(first, first + min(self.options.batch_size, len(images))) % len(images)]
+        batch = images[chosen].to(model.device)
+        generator = stream(self._seed, MASKS, self._step, trainer.global_rank)
+        return self._gan.step(batch, model.model.normalise(batch), self._mask(batch, generator))
+
+    def _mask(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return inpainting_mask(
+            len(batch),
+            (batch.shape[-2], batch.shape[-1]),
+            generator,
+            patch_size=self.options.patch_size,
+            mask_ratio=self.options.mask_ratio,
+            large_masks=self.options.large_masks,
+            large_mask_sides=self.options.large_mask_sides,
+            device=batch.device,
+        )
+
+    def _steps_per_epoch(self, trainer: Trainer, number_of_images: int) -> int:
+        steps = max(1, -(-number_of_images // (self.options.batch_size * trainer.world_size)))
+        limit = trainer.limit_train_batches
+        return min(steps, limit) if isinstance(limit, int) else max(1, int(steps * limit))
+
+    def _end_epoch(self, trainer: Trainer, model: "Slsg", epoch: int, epochs: int) -> None:
+        every = self.options.log_images_every
+        if every and (epoch % every == 0 or epoch == epochs) and not _is_trial(trainer) and trainer.is_global_zero:
+            assert self._gan is not None
+            batch = model.normal_images.sample(4).to(model.device)
+            mask = self._mask(batch, stream(self._seed, PICTURE))
+            with trainer.precision_plugin.forward_context():
+                log_reconstructions(trainer, self._gan.gpt_net, batch, model.model.normalise(batch), mask, epoch)
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        path = _state_file(trainer)
+        if path is not None:
+            trainer.save_checkpoint(path)
+
+    def _finished_file(self) -> Path | None:
+        path = Path(self.options.checkpoint) if self.options.checkpoint is not None else None
+        return path if path is not None and path.exists() else None
+
+    def _write(self, path: Path, model: "Slsg") -> None:
+        assert self._gan is not None
+        encoder = model.model.seg_net.encoder
+        content = {
+            "backbone": encoder.backbone,
+            ENCODER_KEY: encoder.network.state_dict(),
+            "gpt_net": self._gan.gpt_net.state_dict(),
+        }
+        write_atomically(path, lambda temporary: torch.save(content, temporary))
+        logger.info("Pre-trained GPT-Net written to %s.", path)
+
+    def _load(self, path: Path, model: "Slsg") -> None:
+        encoder = model.model.seg_net.encoder
+        try:
+            content = torch.load(path, "cpu", weights_only=True)
+            encoder.network.load_state_dict(content[ENCODER_KEY])
+        except Exception as error:  # broken files make torch.load raise errors of many unrelated kinds
+            msg = (
+                f"pretraining.checkpoint: '{path}' is not a pre-trained GPT-Net with the backbone "
+                f"'{encoder.backbone}'; delete it to pre-train anew, or name another file ({error})"
+            )
+            raise ValueError(msg) from error
+        logger.info("Pre-training skipped: encoder loaded from %s.", path)
+
+
+def _state_file(trainer: Trainer) -> Path | None:
+    callback = trainer.checkpoint_callback
+    directory = getattr(callback, "dirpath", None)
+    return Path(directory) / FILE_NAME if directory and not _is_trial(trainer) else None
+
+
+def _is_trial(trainer: Trainer) -> bool:
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+def _log_interval(trainer: Trainer) -> int:
+    return max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+
+
+def _progress(trainer: Trainer) -> Progress:
+    bar = trainer.progress_bar_callback
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+        disable=bar is None or not getattr(bar, "is_enabled", False) or not trainer.is_global_zero,
+    )
