@@ -1,0 +1,126 @@
+"""The normal training images as one random-access collection, for pre-training and simulation."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import torch
+from anomalib.data import ImageBatch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+logger = logging.getLogger(__name__)
+
+GIBIBYTE = 2**30
+
+
+class NormalImages:
+    """Decoded and resized training images, kept in memory when they fit the budget and read again when they do not.
+
+    Args:
+        dataset: Data set whose items have ``image`` and ``image_path``.
+        collate: Makes an :class:`ImageBatch` of items.
+        transform: Applied to each batch of images, for instance the pre-processor's resize.
+        num_workers: Worker processes that fill the cache.
+        cache_gibibytes: Largest size of the cache.
+
+    Raises:
+        ValueError: If the data set is empty.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        collate: Callable[[list], ImageBatch],
+        transform: Callable[[Tensor], Tensor] | None = None,
+        num_workers: int = 0,
+        cache_gibibytes: float = 2.0,
+    ) -> None:
+        self._dataset = dataset
+        self._collate = collate
+        self._transform = transform
+        self._length = len(dataset)  # type: ignore[arg-type]
+        if self._length == 0:
+            msg = "the training set holds no images; check the data module's root and folder names"
+            raise ValueError(msg)
+        first = self._read([0])
+        needed = first.numel() * self._length / GIBIBYTE
+        self._cache: Tensor | None = None
+        if needed <= cache_gibibytes:
+            self._cache = torch.cat([_to_bytes(images) for images in self._batches(num_workers)])
+        else:
+            logger.info(
+                "%d training images need %.1f GiB and are read again when needed (cache_gibibytes is %.1f).",
+                self._length,
+                needed,
+                cache_gibibytes,
+            )
+        self._index_of_path = self._paths()
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return self._length
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """Get some images.
+
+        Args:
+            indices: Indices of shape (B,).
+
+        Returns:
+            Images in [0, 1] of shape (B, 3, H, W), float32, on the CPU.
+        """
+        if self._cache is not None:
+            return self._cache[indices].float() / 255
+        return self._read(indices.tolist())
+
+    def others(self, paths: list[str] | None, number: int, generator: torch.Generator) -> Tensor:
+        """Draw for each image of a batch another image of the training set (section 3.2, logical source).
+
+        Args:
+            paths: Files of the batch's images, if known.
+            number: Images in the batch.
+            generator: CPU generator.
+
+        Returns:
+            Images of shape (number, 3, H, W); never the image itself where its path is known and there is another.
+        """
+        drawn = torch.randint(self._length, (number,), generator=generator)
+        if paths is not None and self._length > 1:
+            own = torch.tensor([self._index_of_path.get(str(Path(path)), -1) for path in paths])
+            shifted = torch.randint(self._length - 1, (number,), generator=generator)
+            drawn = torch.where(own >= 0, shifted + (shifted >= own), drawn)
+        return self[drawn]
+
+    def sample(self, number: int) -> Tensor:
+        """Take images spread evenly over the collection.
+
+        Args:
+            number: How many, at most.
+
+        Returns:
+            Images of shape (min(number, len), 3, H, W).
+        """
+        count = min(number, self._length)
+        return self[torch.linspace(0, self._length - 1, count).round().long()]
+
+    def _read(self, indices: list[int]) -> Tensor:
+        return self._resized(self._collate([self._dataset[index] for index in indices]))
+
+    def _batches(self, num_workers: int) -> Iterator[Tensor]:
+        for batch in DataLoader(self._dataset, batch_size=8, collate_fn=self._collate, num_workers=num_workers):
+            yield self._resized(batch)
+
+    def _resized(self, batch: ImageBatch) -> Tensor:
+        images = cast("Tensor", batch.image)
+        return self._transform(images) if self._transform else images
+
+    def _paths(self) -> dict[str, int]:
+        samples = getattr(self._dataset, "samples", None)
+        paths = samples["image_path"] if samples is not None and "image_path" in samples else []
+        return {str(Path(path)): index for index, path in enumerate(paths)}
+
+
+def _to_bytes(images: Tensor) -> Tensor:
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)

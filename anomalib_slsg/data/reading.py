@@ -1,0 +1,58 @@
+"""Reading of users' photographs: any mode and depth, and errors that name the file."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torchvision.transforms.v2.functional import to_dtype, to_image
+
+ANOMALIB_READERS = (
+    "anomalib.data.datasets.base.image",
+    "anomalib.data.datasets.image.mvtec_loco",
+    "anomalib.data.predict",
+)
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def read_image(path: str | Path, as_tensor: bool = False) -> torch.Tensor | np.ndarray:
+    """Read an image as RGB.
+
+    Args:
+        path: File of any format that Pillow reads; grey, palette, RGB, with or without alpha, 8 or 16 bits.
+        as_tensor: Return a tensor instead of an array.
+
+    Returns:
+        Values in [0, 1]: a float32 image tensor of shape (3, H, W), or a float64 array of shape (H, W, 3).
+
+    Raises:
+        ValueError: If the file is broken or not an image, naming it.
+    """
+    try:
+        with Image.open(path) as image:
+            rgb = _deep_to_rgb(image) if image.mode in DEEP_MODES else image.convert("RGB")
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        msg = f"'{path}' is truncated or not a readable image ({error}); repair or remove it"
+        raise ValueError(msg) from error
+    return to_dtype(to_image(rgb), torch.float32, scale=True) if as_tensor else np.asarray(rgb) / 255.0
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey values to 8 bits; Pillow's own conversion clips them at 255 and shows white."""
+    values = np.asarray(image, dtype=np.float32)
+    largest = float(values.max(initial=0.0))
+    full_scale = 1.0 if image.mode == "F" and largest <= 1 else 255.0 if largest <= 255 else 65535.0
+    grey = np.clip(values / full_scale * 255.0, 0, 255).round().astype(np.uint8)
+    return Image.fromarray(grey, mode="L").convert("RGB")
+
+
+def use_in_anomalib() -> None:
+    """Make anomalib's image data sets read with :func:`read_image`.
+
+    anomalib 2.7 hands 16-bit images to Pillow, which clips them to white, and reports a broken file without its name.
+    """
+    for name in ANOMALIB_READERS:
+        importlib.import_module(name).read_image = read_image  # type: ignore[attr-defined]

@@ -1,0 +1,354 @@
+"""Slsg: the anomalib model."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from anomalib import LearningType
+from anomalib.data import ImageBatch
+from anomalib.metrics import Evaluator
+from anomalib.models import AnomalibModule
+from anomalib.post_processing import PostProcessor
+from anomalib.pre_processing import PreProcessor
+from anomalib.visualization import Visualizer
+from lightning.pytorch import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import Normalize, Resize
+
+from anomalib_slsg.augmentation import colour_jitter
+from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.data.reading import use_in_anomalib
+from anomalib_slsg.loss import SegmentationLoss
+from anomalib_slsg.metrics.anomaly_type import add_anomaly_type_metrics
+from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.statistics import reestimate_batch_norm
+from anomalib_slsg.networks.weights import load_encoder_weights
+from anomalib_slsg.pretraining.callback import GenerativePretraining
+from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.schedule import follow_paper_schedule, use_paper_batch_size
+from anomalib_slsg.seeding import stream
+from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
+from anomalib_slsg.torch_model import SlsgModel, check_image_size
+
+logger = logging.getLogger(__name__)
+
+SIMULATION_STREAM = 100  # apart from the streams of the pre-training
+
+
+class Slsg(AnomalibModule):
+    """SLSG: self-supervised learning and self-attentive graph convolution for anomaly detection.
+
+    Source: Yang et al., "SLSG: Industrial Image Anomaly Detection by Learning Better Feature Embeddings and One-Class
+    Classification". Unless the trainer is told otherwise, training follows the paper: 40 epochs of generative
+    pre-training, then 3,500 iterations of 4 normal and 4 simulated images.
+
+    Args:
+        backbone: Name of a timm CNN that supports ``features_only``.
+        encoder_weights: What GPT-Net starts from: ``imagenet`` (fetched when fitting starts), ``null`` (random), or
+            the path of a state dict.
+        stem_pool: Keep the max-pool of a ResNet's stem; off as in the paper's network.
+        decoder_channels: Channels after each of the decoder's four blocks; half as many cost a quarter.
+        image_size: Height and width in pixels, multiples of 16, to which the default pre-processor resizes; 256x256 if
+            left out.
+        pretraining: Options of the generative pre-training; ``null`` leaves it out (Table 4, column "ImageNet").
+        simulation: Options of the anomaly simulation (Tables 5).
+        attention: Self-attention in the SG block (Table 6).
+        graph: Graph convolution in the SG block (Table 6).
+        eliminate_position: Subtract the positional similarity when neighbours are chosen (Table 6, "Eliminate PS").
+        num_neighbors: Neighbours of each node (Table 6, "TopK").
+        residual: Add the SG block's input to its output; off is equation 7.
+        bottleneck_skip: Feed the SG block's output to deeper decoder blocks (Table 6, "Bottleneck Skip").
+        focal_weight: alpha_4 of equation 11 (Table 7: 0 for "w/o focal loss").
+        l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
+        auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").
+        focal_gamma: Focusing exponent of the focal loss.
+        learning_rate: Rate of SGD at the start; a cosine takes it to zero.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        iterations: Training steps when the trainer is given neither ``max_steps`` nor ``max_epochs``.
+        train_batch_size: Normal images per step, beside as many simulated ones, when the data module has its
+            default batch size. A batch size given to the data module wins.
+        colour_jitter: Largest relative change of brightness and saturation of training images.
+        freeze_encoder: Keep the pre-trained encoder as it is while SegNet trains.
+        encoder_statistics: Batch-norm statistics of the encoder in SegNet: ``reestimated`` once on whole normal
+            images, ``batch`` statistics while training, or ``kept`` as they were loaded or left by GPT-Net.
+        score_pixels: The image score averages this many of the highest pixels of a 256x256 map.
+        cache_gibibytes: Memory for decoded training images; larger sets are read again when needed.
+        pre_processor: anomalib's pre-processor, or a flag for the default, which resizes. It must not normalise.
+        post_processor: anomalib's post-processor, or a flag for the default: thresholds of 0.5 and no normalisation,
+            because the network's output is a probability (section 4.9).
+        evaluator: anomalib's evaluator, or a flag for the default metrics.
+        visualizer: anomalib's visualiser, or a flag for the default.
+
+    Raises:
+        ValueError: If options are out of range or contradict each other.
+    """
+
+    encoder_ready: Tensor
+    model: SlsgModel
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        encoder_weights: str | None = "imagenet",
+        stem_pool: bool = False,
+        decoder_channels: Sequence[int] = (256, 128, 64, 32),
+        image_size: tuple[int, int] | None = None,
+        pretraining: PretrainingOptions | None = PretrainingOptions(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+        attention: bool = True,
+        graph: bool = True,
+        eliminate_position: bool = True,
+        num_neighbors: int = 9,
+        residual: bool = False,
+        bottleneck_skip: bool = True,
+        focal_weight: float = 0.4,
+        l1_weight: float = 0.6,
+        auxiliary_weight: float = 0.3,
+        focal_gamma: float = 4.0,
+        learning_rate: float = 0.04,
+        momentum: float = 0.9,
+        weight_decay: float = 3e-5,
+        iterations: int = 3500,
+        train_batch_size: int = 4,
+        colour_jitter: float = 0.1,
+        freeze_encoder: bool = True,
+        encoder_statistics: Literal["reestimated", "batch", "kept"] = "reestimated",
+        score_pixels: int = 100,
+        cache_gibibytes: float = 2.0,
+        pre_processor: PreProcessor | bool = True,
+        post_processor: PostProcessor | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
+    ) -> None:
+        super().__init__(
+            pre_processor=_resolve_pre_processor(pre_processor, image_size),
+            post_processor=post_processor,
+            evaluator=evaluator,
+            visualizer=visualizer,
+        )
+        # checkpoints hold plain data, which come back as dictionaries
+        self.pretraining_options = _as_options(PretrainingOptions, pretraining)
+        simulation_options = _as_options(SimulationOptions, simulation)
+        self.encoder_weights = encoder_weights
+        self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
+        self.iterations, self.train_batch_size = iterations, train_batch_size
+        self.colour_jitter = colour_jitter
+        self.freeze_encoder, self.encoder_statistics = freeze_encoder, encoder_statistics
+        self.cache_gibibytes = cache_gibibytes
+        self.simulator = AnomalySimulator(simulation_options)
+        self.loss = SegmentationLoss(focal_weight, l1_weight, auxiliary_weight, focal_gamma)
+        seg_net = SegNet(
+            backbone=backbone,
+            stem_pool=stem_pool,
+            decoder_channels=decoder_channels,
+            num_neighbors=num_neighbors,
+            attention=attention,
+            graph=graph,
+            eliminate_position=eliminate_position,
+            residual=residual,
+            bottleneck_skip=bottleneck_skip,
+        )
+        self.model = SlsgModel(seg_net, score_pixels=score_pixels)
+        if freeze_encoder:
+            self.model.seg_net.encoder.requires_grad_(False)
+        self.register_buffer("encoder_ready", torch.tensor(False))
+        self._normal_images: NormalImages | None = None
+        self._seed = 0
+        use_in_anomalib()
+
+    @property
+    def normal_images(self) -> NormalImages:
+        """The training images; there while fitting."""
+        if self._normal_images is None:
+            msg = "the training images are there only while the model is being fitted"
+            raise RuntimeError(msg)
+        return self._normal_images
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Trainer arguments of this model. The schedule is not among them, so that the user's own wins."""
+        return {"num_sanity_val_steps": 0}
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Learning from normal images only."""
+        return LearningType.ONE_CLASS
+
+    @staticmethod
+    def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
+        """Make the default pre-processor, which resizes; :class:`SlsgModel` normalises.
+
+        Args:
+            image_size: Height and width in pixels; 256x256 if left out.
+
+        Returns:
+            The pre-processor.
+        """
+        height, width = image_size or (256, 256)
+        return PreProcessor(transform=Resize((height, width), antialias=True))
+
+    def configure_post_processor(self) -> PostProcessor:
+        """Make the default post-processor: thresholds of 0.5, no normalisation (section 4.9).
+
+        Returns:
+            The post-processor.
+        """
+        return PostProcessor(enable_normalization=False)
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """Add the generative pre-training, unless it is off or the trainer has one already."""
+        callbacks = list(cast("Sequence[Callback]", super().configure_callbacks()))
+        given = [callback for callback in self._trainer_callbacks() if isinstance(callback, GenerativePretraining)]
+        if not given and self.pretraining_options is not None:
+            callbacks.append(GenerativePretraining(self.pretraining_options))
+        return callbacks
+
+    def setup(self, stage: str) -> None:
+        """Fill in the schedule and the metrics that depend on the data."""
+        if stage == "fit":
+            use_paper_batch_size(self.trainer, self.train_batch_size)
+            follow_paper_schedule(self.trainer, self)
+        if stage in {"validate", "test"}:
+            add_anomaly_type_metrics(self.evaluator, getattr(self.trainer, "datamodule", None))
+
+    def on_fit_start(self) -> None:
+        """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
+        self._seed = torch.initial_seed()
+        self.to(memory_format=torch.channels_last)
+        pretraining = [c for c in self._trainer_callbacks() if isinstance(c, GenerativePretraining)]
+        supplied = any(callback.supplies_encoder for callback in pretraining)
+        if not self.encoder_ready and self.encoder_weights is not None and not supplied:
+            load_encoder_weights(self.model.seg_net.encoder, self.encoder_weights)
+        if not self.encoder_ready and self.encoder_weights is None:
+            logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
+        self._gather_normal_images()
+
+    def on_train_start(self) -> None:
+        """Finish the encoder after the pre-training: its batch norm has seen masked images only."""
+        if not self.encoder_ready:
+            if self.encoder_statistics == "reestimated":
+                reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
+            self.encoder_ready.fill_(True)
+
+    def on_train_epoch_start(self) -> None:
+        """Put the encoder's batch norm into its mode."""
+        self.model.train()
+        if self.encoder_statistics != "batch":
+            self.model.seg_net.encoder.eval()
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> STEP_OUTPUT:
+        """Tell simulated anomalies from normal images (section 3.2, equation 11).
+
+        Args:
+            batch: Normal images in [0, 1].
+            batch_idx: Index of the batch; the random stream comes from the number of batches so far.
+
+        Returns:
+            The loss.
+        """
+        del batch_idx
+        normal = cast("Tensor", batch.image)
+        generator = stream(self._seed, SIMULATION_STREAM, self.trainer.fit_loop.total_batch_idx, self.global_rank)
+        others = self.normal_images.others(batch.image_path, len(normal), generator).to(normal)
+        base = colour_jitter(normal, self.colour_jitter, generator)
+        simulated = self.simulator(base, others, generator)
+        images = torch.cat([colour_jitter(normal, self.colour_jitter, generator), simulated.image])
+        target = torch.cat([torch.zeros_like(simulated.mask), simulated.mask])
+        logits, auxiliary_logits = self.model.seg_net.logits(
+            self.model.normalise(images).contiguous(memory_format=torch.channels_last)
+        )
+        terms = self.loss(logits, auxiliary_logits, target)
+        loss = terms.pop("loss")
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(normal))
+        self.log_dict({f"train_{name}": term for name, term in terms.items()}, batch_size=len(normal))
+        return loss
+
+    def validation_step(self, batch: ImageBatch, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+        """Predict for the evaluator and post-processor.
+
+        Args:
+            batch: Images in [0, 1].
+            *args: Unused.
+            **kwargs: Unused.
+
+        Returns:
+            The batch with maps and scores.
+        """
+        del args, kwargs
+        return batch.update(**self.model(batch.image)._asdict())
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make SGD with a cosine that ends at zero with the last step."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = SGD(trainable, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay)
+        steps = self.trainer.estimated_stepping_batches
+        total = int(steps) if steps != float("inf") else self.iterations
+        scheduler = CosineAnnealingLR(optimizer, T_max=max(total, 1))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Turn options into plain data."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["hyper_parameters"] = {
+            name: dataclasses.asdict(value) if isinstance(value, (PretrainingOptions, SimulationOptions)) else value
+            for name, value in checkpoint["hyper_parameters"].items()
+        }
+
+    def on_fit_end(self) -> None:
+        """Free the cache."""
+        self._normal_images = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the training images out of exported models."""
+        return {**self.__dict__, "_normal_images": None}
+
+    def _gather_normal_images(self) -> None:
+        self.trainer.fit_loop.setup_data()
+        loader = cast("DataLoader", self.trainer.train_dataloader)
+        self._normal_images = NormalImages(
+            loader.dataset,
+            cast("Callable[[list], ImageBatch]", loader.collate_fn),
+            transform=getattr(self.pre_processor, "transform", None),
+            num_workers=loader.num_workers,
+            cache_gibibytes=self.cache_gibibytes,
+        )
+        examples = self._normal_images.sample(32).to(self.device)
+        self.simulator.fit(examples)
+        self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
+
+    def _whole_images(self) -> Iterator[Tensor]:
+        images = self.normal_images
+        for first in range(0, len(images), 8):
+            batch = images[torch.arange(first, min(first + 8, len(images)))].to(self.device)
+            yield self.model.normalise(batch)
+
+    def _trainer_callbacks(self) -> list[Callback]:
+        return list(self.trainer.callbacks) if self._trainer is not None else []  # type: ignore[attr-defined]
+
+
+def _resolve_pre_processor(
+    pre_processor: PreProcessor | bool, image_size: tuple[int, int] | None
+) -> PreProcessor | nn.Module | bool:
+    if image_size is not None:
+        check_image_size(*image_size)
+        if pre_processor is not True:
+            msg = "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"
+            raise ValueError(msg)
+    if pre_processor is True:
+        return Slsg.configure_pre_processor(image_size)
+    transform = getattr(pre_processor, "transform", None)
+    if transform is not None and any(isinstance(module, Normalize) for module in transform.modules()):
+        msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
+        raise ValueError(msg)
+    return pre_processor
+
+
+def _as_options(kind: type, value: Any) -> Any:
+    return kind(**value) if isinstance(value, dict) else value

@@ -1,0 +1,121 @@
+"""Image AUROC by type of anomaly, as in the LOCO protocol (section 4.3, Fig. 6)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from anomalib.data import AnomalibDataModule
+from anomalib.metrics import AnomalibMetric, Evaluator
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+GOOD, LOGICAL, STRUCTURAL, OTHER = range(4)
+TYPE_OF_FOLDER = {"good": GOOD, "logical_anomalies": LOGICAL, "structural_anomalies": STRUCTURAL}
+
+AnomalyType = Literal["logical", "structural", "mean", "all"]
+
+
+class _AnomalyTypeAUROC(Metric):
+    """State and computation; see :class:`AnomalyTypeAUROC`."""
+
+    full_state_update = False
+    scores: list[Tensor]
+    types: list[Tensor]
+
+    def __init__(self, anomaly_type: AnomalyType, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.anomaly_type = anomaly_type
+        self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("types", [], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, labels: Tensor, paths: Sequence[str]) -> None:
+        folders = [Path(path).parent.name for path in paths]
+        known = torch.tensor([TYPE_OF_FOLDER.get(folder, OTHER) for folder in folders], device=scores.device)
+        self.scores.append(scores.detach().flatten())
+        self.types.append(torch.where(labels.flatten().bool(), known, GOOD))
+
+    def compute(self) -> Tensor:
+        scores, types = dim_zero_cat(self.scores), dim_zero_cat(self.types)
+        good = scores[types == GOOD]
+        if self.anomaly_type == "all":
+            return area_under_roc(good, scores[types != GOOD])
+        logical = area_under_roc(good, scores[types == LOGICAL])
+        structural = area_under_roc(good, scores[types == STRUCTURAL])
+        by_type = {"logical": logical, "structural": structural, "mean": (logical + structural) / 2}
+        return by_type[self.anomaly_type]
+
+
+class AnomalyTypeAUROC(AnomalibMetric, _AnomalyTypeAUROC):  # type: ignore[misc]
+    """Image AUROC of one type of anomaly against the good images.
+
+    The type is the name of the image's folder, ``logical_anomalies`` or ``structural_anomalies``. Ranks decide, so raw
+    scores of any range serve. NaN if there are no images of the type.
+
+    Args:
+        anomaly_type: ``logical``, ``structural``, the ``mean`` of both, or ``all`` anomalies together.
+        fields: Batch fields of score, label and path.
+        prefix: Goes in front of the name.
+        strict: Raise an error if a field is missing.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If the type is unknown.
+    """
+
+    default_fields = ("pred_score", "gt_label", "image_path")
+
+    def __init__(
+        self,
+        anomaly_type: AnomalyType = "mean",
+        fields: Sequence[str] | None = None,
+        prefix: str = "",
+        strict: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if anomaly_type not in {"logical", "structural", "mean", "all"}:
+            msg = f"anomaly_type must be logical, structural, mean or all, got '{anomaly_type}'"
+            raise ValueError(msg)
+        super().__init__(fields, prefix, strict, anomaly_type=anomaly_type, **kwargs)
+        self.name = f"{prefix}AUROC_{anomaly_type}"
+
+
+def area_under_roc(negative: Tensor, positive: Tensor) -> Tensor:
+    """Probability that a positive score exceeds a negative one, ties counting half.
+
+    Args:
+        negative: Scores of normal images, any number.
+        positive: Scores of anomalous images, any number.
+
+    Returns:
+        Scalar in [0, 1], float64; NaN if either is empty.
+    """
+    if len(negative) == 0 or len(positive) == 0:
+        return torch.tensor(float("nan"), dtype=torch.float64, device=negative.device)
+    ordered = negative.double().sort().values
+    below = torch.searchsorted(ordered, positive.double(), side="left")
+    not_above = torch.searchsorted(ordered, positive.double(), side="right")
+    return (below + not_above).double().mean() / (2 * len(negative))
+
+
+def add_anomaly_type_metrics(evaluator: Any, datamodule: Any) -> None:
+    """Add the types' AUROCs to the test metrics when the test set is a LOCO tree; do nothing otherwise.
+
+    Args:
+        evaluator: The model's evaluator, if it has one.
+        datamodule: The trainer's data module.
+    """
+    if not isinstance(evaluator, Evaluator) or not isinstance(datamodule, AnomalibDataModule):
+        return
+    given = any(isinstance(metric, AnomalyTypeAUROC) for metric in evaluator.test_metrics)
+    if given or not hasattr(datamodule, "test_data"):
+        return
+    folders = {Path(path).parent.name for path in datamodule.test_data.samples["image_path"]}
+    present: list[AnomalyType] = []
+    if "logical_anomalies" in folders:
+        present.append("logical")
+    if "structural_anomalies" in folders:
+        present.append("structural")
+    wanted: list[AnomalyType] = [*present, "mean"] if len(present) == 2 else present
+    evaluator.test_metrics.extend(AnomalyTypeAUROC(anomaly_type, prefix="image_") for anomaly_type in wanted)

@@ -1,0 +1,60 @@
+"""The paper's schedule, where the user gives none."""
+
+import inspect
+import logging
+from typing import TYPE_CHECKING
+
+from anomalib.data import AnomalibDataModule
+from lightning.pytorch import Trainer
+
+if TYPE_CHECKING:
+    from anomalib_slsg.lightning_model import Slsg
+
+logger = logging.getLogger(__name__)
+
+LIGHTNING_DEFAULT_EPOCHS = 1000
+
+
+def use_paper_batch_size(trainer: Trainer, batch_size: int) -> None:
+    """Give the data module the paper's batch size if it still has its own default.
+
+    Args:
+        trainer: The trainer with its data module.
+        batch_size: Normal images per step.
+    """
+    datamodule = getattr(trainer, "datamodule", None)
+    if not isinstance(datamodule, AnomalibDataModule):
+        return
+    parameter = inspect.signature(type(datamodule)).parameters.get("train_batch_size")
+    if parameter is not None and datamodule.train_batch_size == parameter.default != batch_size:
+        logger.info(
+            "Training with %d normal images a step instead of %s's default of %d; set data.train_batch_size to "
+            "another value, or model.train_batch_size to any, to change it.",
+            batch_size,
+            datamodule.name,
+            parameter.default,
+        )
+        datamodule.train_batch_size = batch_size
+
+
+def follow_paper_schedule(trainer: Trainer, model: "Slsg") -> None:
+    """Train for ``model.iterations`` steps if neither steps nor epochs are limited, and skip validation nobody reads.
+
+    Lightning turns "no limit given" into 1,000 epochs before models are asked; that number is taken for it.
+
+    Args:
+        trainer: The trainer.
+        model: The model, with ``iterations``.
+    """
+    unlimited = trainer.max_steps == -1 and trainer.max_epochs in {LIGHTNING_DEFAULT_EPOCHS, -1, None}
+    if unlimited:
+        logger.info(
+            "Training for %d iterations; --trainer.max_steps or --trainer.max_epochs changes it.", model.iterations
+        )
+        trainer.fit_loop.max_epochs = -1
+        trainer.fit_loop.epoch_loop.max_steps = model.iterations
+    learns_from_validation = getattr(model.post_processor, "enable_normalization", False)
+    measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
+    if not learns_from_validation and not measures and trainer.limit_val_batches == 1.0:
+        logger.info("Validation while training is skipped: no metric or threshold depends on it.")
+        trainer.limit_val_batches = 0

@@ -1,0 +1,101 @@
+"""SlsgModel: images in [0, 1] in, probabilities out; what is exported."""
+
+import torch
+from anomalib.data import InferenceBatch
+from torch import Tensor, nn
+
+from anomalib_slsg.networks import SegNet
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+REFERENCE_SIDE = 256
+STRIDE = 16
+
+
+class SlsgModel(nn.Module):
+    """SegNet with normalisation in front and image score behind.
+
+    Args:
+        seg_net: The segmentation network; with the paper's settings if left out.
+        score_pixels: The image score is the mean of this many of the highest pixels of a 256x256 map (section 4.2);
+            scaled with the map's area.
+
+    Raises:
+        ValueError: If score_pixels is not positive.
+    """
+
+    mean: Tensor
+    standard_deviation: Tensor
+
+    def __init__(self, seg_net: SegNet | None = None, score_pixels: int = 100) -> None:
+        super().__init__()
+        if score_pixels < 1:
+            msg = f"score_pixels must be at least 1, got {score_pixels}"
+            raise ValueError(msg)
+        self.seg_net = seg_net if seg_net is not None else SegNet()
+        self.score_pixels = score_pixels
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "standard_deviation", torch.tensor(IMAGENET_STANDARD_DEVIATION).view(1, 3, 1, 1), persistent=False
+        )
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Shift and scale images to the statistics of ImageNet.
+
+        Args:
+            images: Images in [0, 1] of shape (B, 3, H, W).
+
+        Returns:
+            Images as the networks take them, of the same shape.
+        """
+        return (images - self.mean) / self.standard_deviation
+
+    def forward(self, images: Tensor) -> InferenceBatch:
+        """Find anomalies.
+
+        Args:
+            images: Images in [0, 1] of shape (B, 3, H, W).
+
+        Returns:
+            ``anomaly_map``: probability per pixel, of shape (B, 1, H, W); ``pred_score``: image score in [0, 1], of
+            shape (B,).
+
+        Raises:
+            ValueError: If the height or width is not a multiple of 16.
+        """
+        check_image_size(images.shape[-2], images.shape[-1])
+        anomaly_map = self.seg_net(self.normalise(images))
+        return InferenceBatch(anomaly_map=anomaly_map, pred_score=self.image_score(anomaly_map))
+
+    def image_score(self, anomaly_map: Tensor) -> Tensor:
+        """Average the most anomalous pixels (section 4.2).
+
+        Args:
+            anomaly_map: Probabilities of shape (B, 1, H, W).
+
+        Returns:
+            Scores of shape (B,).
+        """
+        pixels = anomaly_map.shape[-2] * anomaly_map.shape[-1]
+        number = max(1, self.score_pixels * pixels // REFERENCE_SIDE**2)
+        return anomaly_map.flatten(1).topk(number, dim=1).values.mean(dim=1)
+
+
+def check_image_size(height: int, width: int) -> None:
+    """Refuse sizes that the encoder cannot halve four times.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Raises:
+        ValueError: If one of them is not a multiple of 16.
+    """
+    if height % STRIDE or width % STRIDE:
+        fitting = tuple(max(STRIDE, round(side / STRIDE) * STRIDE) for side in (height, width))
+        msg = (
+            f"the encoder halves the image four times, so its height and width must be multiples of {STRIDE}; "
+            f"got {height}x{width}. Set model.image_size to [{fitting[0]}, {fitting[1]}], or resize to that in your "
+            "pre-processor"
+        )
+        raise ValueError(msg)
