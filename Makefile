@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-CATEGORY ?= tray
+CATEGORY ?= bottle
 
 .PHONY: install demo test lint clean
 

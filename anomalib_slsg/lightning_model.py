@@ -31,6 +31,7 @@ from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.progress import shows_progress
 from anomalib_slsg.schedule import follow_paper_schedule, use_paper_batch_size
 from anomalib_slsg.seeding import stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
@@ -307,7 +308,7 @@ class Slsg(AnomalibModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
-        return {**self.__dict__, "_normal_images": None}
+        return {**super().__getstate__(), "_normal_images": None}
 
     def _gather_normal_images(self) -> None:
         self.trainer.fit_loop.setup_data()
@@ -318,6 +319,7 @@ class Slsg(AnomalibModule):
             transform=getattr(self.pre_processor, "transform", None),
             num_workers=loader.num_workers,
             cache_gibibytes=self.cache_gibibytes,
+            show_progress=shows_progress(self.trainer),
         )
         examples = self._normal_images.sample(32).to(self.device)
         self.simulator.fit(examples)

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from anomalib.data import ImageBatch
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,6 +25,7 @@ class NormalImages:
         transform: Applied to each batch of images, for instance the pre-processor's resize.
         num_workers: Worker processes that fill the cache.
         cache_gibibytes: Largest size of the cache.
+        show_progress: Show a progress bar while the cache is filled.
 
     Raises:
         ValueError: If the data set is empty.
@@ -36,6 +38,7 @@ class NormalImages:
         transform: Callable[[Tensor], Tensor] | None = None,
         num_workers: int = 0,
         cache_gibibytes: float = 2.0,
+        show_progress: bool = False,
     ) -> None:
         self._dataset = dataset
         self._collate = collate
@@ -48,7 +51,7 @@ class NormalImages:
         needed = first.numel() * self._length / GIBIBYTE
         self._cache: Tensor | None = None
         if needed <= cache_gibibytes:
-            self._cache = torch.cat([_to_bytes(images) for images in self._batches(num_workers)])
+            self._cache = torch.cat([_to_bytes(images) for images in self._batches(num_workers, show_progress)])
         else:
             logger.info(
                 "%d training images need %.1f GiB and are read again when needed (cache_gibibytes is %.1f).",
@@ -108,8 +111,9 @@ class NormalImages:
     def _read(self, indices: list[int]) -> Tensor:
         return self._resized(self._collate([self._dataset[index] for index in indices]))
 
-    def _batches(self, num_workers: int) -> Iterator[Tensor]:
-        for batch in DataLoader(self._dataset, batch_size=8, collate_fn=self._collate, num_workers=num_workers):
+    def _batches(self, num_workers: int, show_progress: bool) -> Iterator[Tensor]:
+        loader = DataLoader(self._dataset, batch_size=8, collate_fn=self._collate, num_workers=num_workers)
+        for batch in track(loader, description="Reading training images", transient=True, disable=not show_progress):
             yield self._resized(batch)
 
     def _resized(self, batch: ImageBatch) -> Tensor:

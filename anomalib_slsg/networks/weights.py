@@ -47,8 +47,8 @@ def _fetch(backbone: str) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError) as error:
         msg = (
             f"the ImageNet weights of '{backbone}' could not be fetched ({type(error).__name__}). Connect to the "
-            "network once, or set model.encoder_weights to the path of a state dict, or to null to start from random weights "
-            "(which costs accuracy)"
+            "network once, or set model.encoder_weights to the path of a state dict, or to null to start from random "
+            "weights (which costs accuracy)"
         )
         raise ConnectionError(msg) from error
 

@@ -17,6 +17,7 @@ from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
+from anomalib_slsg.progress import shows_progress
 from anomalib_slsg.seeding import stream
 
 if TYPE_CHECKING:
@@ -210,12 +211,11 @@ def _log_interval(trainer: Trainer) -> int:
 
 
 def _progress(trainer: Trainer) -> Progress:
-    bar = trainer.progress_bar_callback
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
-        disable=bar is None or not getattr(bar, "is_enabled", False) or not trainer.is_global_zero,
+        disable=not shows_progress(trainer),
     )
