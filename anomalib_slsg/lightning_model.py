@@ -2,7 +2,9 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -13,11 +15,11 @@ from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Normalize, Resize
 
@@ -31,8 +33,9 @@ from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 from anomalib_slsg.progress import shows_progress
-from anomalib_slsg.schedule import follow_paper_schedule, use_paper_batch_size
+from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
 from anomalib_slsg.seeding import stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.torch_model import SlsgModel, check_image_size
@@ -81,6 +84,8 @@ class Slsg(AnomalibModule):
             images, ``batch`` statistics while training, or ``kept`` as they were loaded or left by GPT-Net.
         score_pixels: The image score averages this many of the highest pixels of a 256x256 map.
         cache_gibibytes: Memory for decoded training images; larger sets are read again when needed.
+        seed: Seeds Python, NumPy and PyTorch before the networks are built. anomalib 2.7's command line reads
+            ``--seed_everything`` but does not act on it; from Python, ``lightning.seed_everything`` serves as well.
         pre_processor: anomalib's pre-processor, or a flag for the default, which resizes. It must not normalise.
         post_processor: anomalib's post-processor, or a flag for the default: thresholds of 0.5 and no normalisation,
             because the network's output is a probability (section 4.9).
@@ -123,6 +128,7 @@ class Slsg(AnomalibModule):
         encoder_statistics: Literal["reestimated", "batch", "kept"] = "reestimated",
         score_pixels: int = 100,
         cache_gibibytes: float = 2.0,
+        seed: int | None = None,
         pre_processor: PreProcessor | bool = True,
         post_processor: PostProcessor | bool = True,
         evaluator: Evaluator | bool = True,
@@ -134,6 +140,8 @@ class Slsg(AnomalibModule):
             evaluator=evaluator,
             visualizer=visualizer,
         )
+        if seed is not None:
+            seed_everything(seed, workers=True)
         # checkpoints hold plain data, which come back as dictionaries
         self.pretraining_options = _as_options(PretrainingOptions, pretraining)
         simulation_options = _as_options(SimulationOptions, simulation)
@@ -162,6 +170,8 @@ class Slsg(AnomalibModule):
         self.register_buffer("encoder_ready", torch.tensor(False))
         self._normal_images: NormalImages | None = None
         self._seed = 0
+        self._default_evaluator = evaluator is True
+        self._validation_skipped = False
         use_in_anomalib()
 
     @property
@@ -201,7 +211,7 @@ class Slsg(AnomalibModule):
         Returns:
             The post-processor.
         """
-        return PostProcessor(enable_normalization=False)
+        return ProbabilityPostProcessor()
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """Add the generative pre-training, unless it is off or the trainer has one already."""
@@ -216,7 +226,8 @@ class Slsg(AnomalibModule):
         if stage == "fit":
             use_paper_batch_size(self.trainer, self.train_batch_size)
             follow_paper_schedule(self.trainer, self)
-        if stage in {"validate", "test"}:
+            self._validation_skipped = skip_idle_validation(self.trainer, self)
+        if stage in {"validate", "test"} and self._default_evaluator:
             add_anomaly_type_metrics(self.evaluator, getattr(self.trainer, "datamodule", None))
 
     def on_fit_start(self) -> None:
@@ -225,10 +236,11 @@ class Slsg(AnomalibModule):
         self.to(memory_format=torch.channels_last)
         pretraining = [c for c in self._trainer_callbacks() if isinstance(c, GenerativePretraining)]
         supplied = any(callback.supplies_encoder for callback in pretraining)
-        if not self.encoder_ready and self.encoder_weights is not None and not supplied:
-            load_encoder_weights(self.model.seg_net.encoder, self.encoder_weights)
-        if not self.encoder_ready and self.encoder_weights is None:
-            logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
+        if not self.encoder_ready and not supplied:
+            if self.encoder_weights is None:
+                logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
+            else:
+                load_encoder_weights(self.model.seg_net.encoder, self.encoder_weights)
         self._gather_normal_images()
 
     def on_train_start(self) -> None:
@@ -237,9 +249,14 @@ class Slsg(AnomalibModule):
             if self.encoder_statistics == "reestimated":
                 reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
             self.encoder_ready.fill_(True)
+        # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
+        self._set_modes()
 
     def on_train_epoch_start(self) -> None:
         """Put the encoder's batch norm into its mode."""
+        self._set_modes()
+
+    def _set_modes(self) -> None:
         self.model.train()
         if self.encoder_statistics != "batch":
             self.model.seg_net.encoder.eval()
@@ -291,7 +308,8 @@ class Slsg(AnomalibModule):
         optimizer = SGD(trainable, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay)
         steps = self.trainer.estimated_stepping_batches
         total = int(steps) if steps != float("inf") else self.iterations
-        scheduler = CosineAnnealingLR(optimizer, T_max=max(total, 1))
+        # CosineAnnealingLR restores its old length from checkpoints: the rate would rise again in prolonged training
+        scheduler = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(step / max(total, 1), 1))) / 2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -302,8 +320,33 @@ class Slsg(AnomalibModule):
             for name, value in checkpoint["hyper_parameters"].items()
         }
 
+    def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
+        """Export as anomalib does, with the resize of training.
+
+        anomalib leaves antialiasing out of exported transforms for the sake of ONNX; larger images would score
+        differently than in the engine.
+
+        Args:
+            export_root: Folder of the export.
+            model_file_name: Name of the file, without its ending.
+
+        Returns:
+            The file.
+        """
+        pre_processor = self.pre_processor
+        if not isinstance(pre_processor, PreProcessor):
+            return super().to_torch(export_root, model_file_name)
+        without_antialiasing = pre_processor.export_transform
+        pre_processor.export_transform = pre_processor.transform
+        try:
+            return super().to_torch(export_root, model_file_name)
+        finally:
+            pre_processor.export_transform = without_antialiasing
+
     def on_fit_end(self) -> None:
-        """Free the cache."""
+        """Free the cache; validate in full again when asked to."""
+        if self._validation_skipped:
+            self.trainer.limit_val_batches = 1.0
         self._normal_images = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -322,13 +365,15 @@ class Slsg(AnomalibModule):
             show_progress=shows_progress(self.trainer),
         )
         examples = self._normal_images.sample(32).to(self.device)
+        check_image_size(examples.shape[-2], examples.shape[-1])
         self.simulator.fit(examples)
         self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
 
     def _whole_images(self) -> Iterator[Tensor]:
         images = self.normal_images
-        for first in range(0, len(images), 8):
-            batch = images[torch.arange(first, min(first + 8, len(images)))].to(self.device)
+        # parts of the same size weigh the same in the average, and none holds a single image
+        for indices in torch.arange(len(images)).tensor_split(-(-len(images) // 8)):
+            batch = images[indices].to(self.device)
             yield self.model.normalise(batch)
 
     def _trainer_callbacks(self) -> list[Callback]:
@@ -346,7 +391,7 @@ def _resolve_pre_processor(
     if pre_processor is True:
         return Slsg.configure_pre_processor(image_size)
     transform = getattr(pre_processor, "transform", None)
-    if transform is not None and any(isinstance(module, Normalize) for module in transform.modules()):
+    if transform is not None and _normalises(transform):
         msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
         raise ValueError(msg)
     return pre_processor
@@ -354,3 +399,9 @@ def _resolve_pre_processor(
 
 def _as_options(kind: type, value: Any) -> Any:
     return kind(**value) if isinstance(value, dict) else value
+
+
+def _normalises(transform: nn.Module) -> bool:
+    # Compose keeps its transforms in a plain list, which modules() does not enter
+    parts = (*getattr(transform, "transforms", ()), *transform.children())
+    return isinstance(transform, Normalize) or any(_normalises(part) for part in parts)

@@ -5,7 +5,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from anomalib.data import AnomalibDataModule
+from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Trainer
+
+from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
@@ -38,7 +41,7 @@ def use_paper_batch_size(trainer: Trainer, batch_size: int) -> None:
 
 
 def follow_paper_schedule(trainer: Trainer, model: "Slsg") -> None:
-    """Train for ``model.iterations`` steps if neither steps nor epochs are limited, and skip validation nobody reads.
+    """Train for ``model.iterations`` steps if neither steps nor epochs are limited.
 
     Lightning turns "no limit given" into 1,000 epochs before models are asked; that number is taken for it.
 
@@ -53,8 +56,23 @@ def follow_paper_schedule(trainer: Trainer, model: "Slsg") -> None:
         )
         trainer.fit_loop.max_epochs = -1
         trainer.fit_loop.epoch_loop.max_steps = model.iterations
-    learns_from_validation = getattr(model.post_processor, "enable_normalization", False)
+
+
+def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
+    """Turn validation off when neither a metric nor the post-processor learns from it.
+
+    Args:
+        trainer: The trainer.
+        model: The model.
+
+    Returns:
+        True if validation was turned off.
+    """
+    post_processor = model.post_processor
+    learns = isinstance(post_processor, PostProcessor) and not isinstance(post_processor, ProbabilityPostProcessor)
     measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
-    if not learns_from_validation and not measures and trainer.limit_val_batches == 1.0:
-        logger.info("Validation while training is skipped: no metric or threshold depends on it.")
-        trainer.limit_val_batches = 0
+    if learns or measures or trainer.limit_val_batches != 1.0:
+        return False
+    logger.info("Validation while training is skipped: no metric or threshold depends on it.")
+    trainer.limit_val_batches = 0
+    return True

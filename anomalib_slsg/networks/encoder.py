@@ -45,6 +45,7 @@ class ResNetEncoder(nn.Module):
         self.network = _build(backbone, out_indices=tuple(deepest_of_stride))
         if remove_pool:
             self.network.maxpool = nn.Identity()
+        _drop_idle_stages(self.network)
         self.channels: tuple[int, ...] = tuple(channels[index] for index in deepest_of_stride)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -57,6 +58,13 @@ class ResNetEncoder(nn.Module):
             Four feature maps (B, C_i, H / s, W / s) for s = 2, 4, 8, 16.
         """
         return self.network(images)
+
+
+def _drop_idle_stages(network: Any) -> None:
+    """Remove the stages behind the last feature map, which timm's EfficientNet family builds and runs for nothing."""
+    information = network.feature_info.get_dicts()
+    if "stage" in information[-1] and isinstance(getattr(network, "blocks", None), nn.Sequential):
+        del network.blocks[information[-1]["stage"] :]
 
 
 def _build(backbone: str, out_indices: tuple[int, ...] | None = None) -> Any:

@@ -65,10 +65,8 @@ class AuxiliaryHead(nn.Module):
             ConvolutionGroup(in_channels, in_channels),
             ConvolutionGroup(in_channels, hidden_channels),
         )
-        self.pixels = nn.Sequential(
-            nn.Conv2d(hidden_channels, out_channels * stride * stride, kernel_size=1),
-            nn.PixelShuffle(stride),
-        )
+        self.to_pixels = nn.Conv2d(hidden_channels, out_channels * stride * stride, kernel_size=1)
+        self.shuffle = nn.PixelShuffle(stride)
 
     def forward(self, bottleneck: Tensor) -> Tensor:
         """Predict from the bottleneck.
@@ -79,4 +77,4 @@ class AuxiliaryHead(nn.Module):
         Returns:
             Prediction without activation, of shape (B, out_channels, H, W).
         """
-        return self.pixels(self.features(bottleneck))
+        return self.shuffle(self.to_pixels(self.features(bottleneck)))

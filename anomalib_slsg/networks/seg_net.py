@@ -1,6 +1,8 @@
 """SegNet, the anomaly segmentation network (sections 3.2-3.4)."""
 
+import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.sg_block import SGBlock
+
+ANOMALOUS_SHARE = 0.05  # of the pixels of a training batch, roughly
 
 
 class SegNet(nn.Module):
@@ -56,6 +60,12 @@ class SegNet(nn.Module):
             bottleneck_skip_channels=bottleneck_skip_channels if bottleneck_skip else 0,
         )
         self.auxiliary_head = AuxiliaryHead(channels, out_channels=1)
+        # Starting at the anomalies' rarity, as the focal loss's paper (reference 52) does, features gather evidence of
+        # anomalies. Started at 0.5, they gather evidence of normality: its absence, which ReLU ends at zero, never
+        # exceeds the probability that the head's bias alone stands for.
+        rarity = math.log(ANOMALOUS_SHARE / (1 - ANOMALOUS_SHARE))
+        for layer in (self.decoder.head, self.auxiliary_head.to_pixels):
+            nn.init.constant_(cast("Tensor", layer.bias), rarity)
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment anomalies.

@@ -31,14 +31,20 @@ def load_encoder_weights(encoder: ResNetEncoder, source: str) -> None:
         ValueError: If the file's tensors do not fit the backbone.
     """
     state = _fetch(encoder.backbone) if source == "imagenet" else _read(Path(source))
-    names = encoder.network.state_dict().keys()
-    if not names <= state.keys():
+    # timm's feature networks join levels of names with underscores where its whole models have dots
+    names = {_flat(name): name for name in encoder.network.state_dict()}
+    if not names.keys() <= {_flat(name) for name in state}:
         state = _rename_in_order(state, encoder.backbone, source)
+    given = {_flat(name): tensor for name, tensor in state.items()}
     try:
-        encoder.network.load_state_dict({name: state[name] for name in names})
+        encoder.network.load_state_dict({name: given[flat] for flat, name in names.items()})
     except (KeyError, RuntimeError) as error:
         msg = f"encoder_weights: the tensors of '{source}' do not fit the backbone '{encoder.backbone}': {error}"
         raise ValueError(msg) from error
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")
 
 
 def _fetch(backbone: str) -> Mapping[str, Tensor]:
@@ -65,8 +71,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     for key in ("state_dict", "model", ENCODER_KEY):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping):
-        msg = f"encoder_weights: '{path}' holds a {type(state).__name__}, not a state dict"
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        msg = f"encoder_weights: '{path}' holds a {type(state).__name__} that is not a state dict"
         raise ValueError(msg)
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
