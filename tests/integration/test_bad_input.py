@@ -1,0 +1,196 @@
+"""Bad input gives one clear error that names the file or option and says what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import huggingface_hub
+import pytest
+from anomalib.cli import AnomalibCLI
+from anomalib.data import PredictDataset
+from anomalib.pre_processing import PreProcessor
+from torchvision.transforms.v2 import Compose, Normalize, Resize
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.simulation import SimulationOptions
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel, RunCommand
+
+ParseCommand = Callable[..., AnomalibCLI]
+
+
+def cut(path: Path) -> None:
+    """Leave half of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.fixture
+def broken_folder(folder_tree: Path, tmp_path: Path) -> Path:
+    """A copy of the training images whose last one is truncated."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for path in (folder_tree / "good").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    cut(folder / "007.png")
+    return folder
+
+
+@pytest.mark.parametrize("pretraining", ["with pre-training", "without"])
+def test_truncated_image_is_named(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    broken_folder: Path,
+    tmp_path: Path,
+    pretraining: str,
+) -> None:
+    model = make_model() if pretraining == "with pre-training" else make_model(pretraining=None)
+    with pytest.raises(
+        ValueError, match=r"broken/007\.png' is truncated or not a readable image .*repair or remove it"
+    ):
+        make_engine(tmp_path, max_steps=1).fit(model, make_folder(normal_dir=broken_folder))
+
+
+def test_truncated_test_image_is_named(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", broken_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"broken/007\.png' is truncated"):
+        make_engine(tmp_path).test(make_model(), datamodule=make_folder(normal_test_dir=broken_folder))
+
+
+def test_truncated_image_on_the_command_line(
+    run_command: "RunCommand",
+    model_arguments: list[str],
+    folder_arguments: list[str],
+    broken_folder: Path,
+    tmp_path: Path,
+) -> None:
+    data = [*folder_arguments, "--data.normal_dir", str(broken_folder), "--trainer.max_steps", "1"]
+    failed = run_command(tmp_path, "train", *model_arguments, *data, expect=1)
+    last = failed.text.strip().splitlines()[-1]
+    assert last.startswith("ValueError: ")
+    assert f"'{broken_folder / '007.png'}' is truncated" in last
+    assert not list(tmp_path.glob("results/**/*.ckpt"))
+
+
+def test_empty_folder_is_named(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(RuntimeError, match=r"Found 0 .*images in .*/empty "):
+        make_engine(tmp_path, max_steps=1).fit(make_model(), make_folder(normal_dir=empty))
+
+
+def test_missing_folder_is_named(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"does not exist: .*/nowhere"):
+        make_engine(tmp_path, max_steps=1).fit(make_model(), make_folder(normal_dir=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(("exists", "error"), [(True, ValueError), (False, FileNotFoundError)])
+def test_dtd_dir_without_images_is_named_before_training(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    exists: bool,
+    error: type[Exception],
+) -> None:
+    textures = tmp_path / "textures"
+    if exists:
+        textures.mkdir()
+        (textures / "readme.txt").write_text("no picture")
+    engine = make_engine(tmp_path, max_steps=1)
+    with pytest.raises(error, match=r"simulation\.dtd_dir.*/textures"):
+        engine.fit(make_model(simulation=SimulationOptions(dtd_dir=str(textures))), make_folder())
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_imagenet_weights_need_no_network_before_fitting(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Building and predicting succeed; fitting stops at its start and names the alternatives."""
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    model = make_model(backbone="resnet18", encoder_weights="imagenet")
+    engine = make_engine(tmp_path / "results", max_steps=1)
+    assert engine.predict(model, dataset=PredictDataset(folder_tree / "bad" / "000.png"))
+    with pytest.raises(ConnectionError) as caught:
+        engine.fit(model, make_folder())
+    said = str(caught.value)
+    assert said.startswith("the ImageNet weights of 'resnet18' could not be fetched")
+    assert "model.encoder_weights to the path of a state dict, or to null" in said
+    assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
+
+
+def test_missing_weights_file_is_named(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    model = make_model(encoder_weights=str(tmp_path / "none.pth"))
+    with pytest.raises(FileNotFoundError, match=r"encoder_weights: no file '.*none\.pth'"):
+        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
+
+
+def test_pre_processor_with_an_unfit_size_is_refused_when_fitting(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    model = make_model(pre_processor=PreProcessor(Resize((40, 40), antialias=True)))
+    with pytest.raises(ValueError, match=r"multiples of 16; got 40x40"):
+        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": (30, 30)}, r"multiples of 16; got 30x30\. Set model\.image_size to \[32, 32\]"),
+        (
+            {"image_size": (32, 32), "pre_processor": PreProcessor(Resize((32, 32)))},
+            r"model\.image_size and model\.pre_processor contradict",
+        ),
+        ({"image_size": (32, 32), "pre_processor": False}, r"model\.image_size and model\.pre_processor contradict"),
+        (
+            {"pre_processor": PreProcessor(Compose([Resize((32, 32)), Normalize([0.5] * 3, [0.5] * 3)]))},
+            r"model\.pre_processor normalises.*leave it out",
+        ),
+        ({"backbone": "resnet17"}, r"backbone 'resnet17' is not a timm model"),
+        ({"focal_weight": 0.0, "l1_weight": 0.0}, r"focal_weight and l1_weight are both 0"),
+    ],
+    ids=["size", "size and pre-processor", "size without pre-processor", "normalising", "backbone", "losses"],
+)
+def test_contradictions_are_found_on_construction(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Slsg(**options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.image_size", "[30,30]"], "got 30x30. Set model.image_size to [32, 32]"),
+        (["--model.pretraining.mask_ratio", "1.5"], "pretraining.mask_ratio must be between 0 and 1, got 1.5"),
+        (["--model.simulation.grid_cells", "1"], "simulation.grid_cells must be a whole number in [2, 256], got 1"),
+        (["--model.simulation.noise", "simplex"], "noise"),
+        (["--model.pretrainig.epochs", "3"], "pretrainig"),
+    ],
+    ids=["image_size", "pretraining", "simulation", "choice", "misspelt option"],
+)
+def test_command_line_names_the_option(
+    parse_command: ParseCommand,
+    model_arguments: list[str],
+    folder_arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    with pytest.raises((SystemExit, ValueError)) as caught:
+        parse_command("train", *model_arguments, *folder_arguments, *arguments)
+    said = str(caught.value) + capsys.readouterr().err
+    assert message in " ".join(said.split())

@@ -1,0 +1,256 @@
+"""The command line as users type it, each sub-command on the result of one training."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from anomalib.cli import AnomalibCLI
+from anomalib.data import PredictDataset
+from anomalib.deploy import TorchInferencer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.pretraining.callback import GenerativePretraining
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import CommandOutput, MakeEngine, RunCommand
+
+METRICS = {"image_AUROC", "image_F1Score", "pixel_AUROC", "pixel_F1Score"}
+GENERATOR_LOSSES = {"pretraining/l1", "pretraining/auxiliary", "pretraining/adversarial"}
+
+
+def test_train_prints_every_metric_once(trained: "CommandOutput") -> None:
+    assert trained.metrics.keys() == METRICS
+    assert all(0 <= value <= 1 for value in trained.metrics.values())
+    assert "max_steps=2" in trained.text
+    assert trained.text.count("image_AUROC") == 1
+
+
+def test_train_says_what_it_chose_itself(trained: "CommandOutput") -> None:
+    assert "Training with 4 normal images a step instead of parts's default of 32" in trained.sentence
+    assert "The encoder starts from random weights" in trained.sentence
+    assert "procedural colour textures take the place of DTD" in trained.sentence
+
+
+def test_train_shows_a_progress_bar_of_the_pre_training(trained: "CommandOutput") -> None:
+    assert re.search(r"Pre-training .*2/2 .*l1 0\.\d+", trained.text)
+
+
+def test_train_leaves_a_checkpoint_and_no_state_of_the_pre_training(trained_checkpoint: Path) -> None:
+    assert [path.name for path in trained_checkpoint.parent.iterdir()] == ["model.ckpt"]
+
+
+def test_train_draws_a_heat_map_of_every_test_image(trained_folder: Path, folder_tree: Path) -> None:
+    for kind in ("bad", "good_test"):
+        names = sorted(path.name for path in (trained_folder / "images" / kind).iterdir())
+        assert names == sorted(path.name for path in (folder_tree / kind).iterdir())
+    picture = cv2.imread(str(trained_folder / "images" / "bad" / "000.png"))
+    panels = picture.shape[1] // picture.shape[0]
+    assert panels >= 4  # image, true mask, heat map, found mask
+    image, heat_map = (picture[:, index * picture.shape[0] : (index + 1) * picture.shape[0]] for index in (0, 2))
+    assert np.abs(image.astype(int) - heat_map).mean() > 5
+
+
+def test_csv_logger_gets_the_losses_of_both_phases(trained: "CommandOutput") -> None:
+    (file,) = trained.root.glob("csv/**/metrics.csv")
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert len([row for row in rows if row["train_loss"]]) == 2
+    for name in GENERATOR_LOSSES:
+        values = [float(row[name]) for row in rows if row[name]]
+        assert len(values) == 2
+        assert all(np.isfinite(values)), name
+    assert float(next(row["pretraining/l1"] for row in rows if row["pretraining/l1"])) > 0
+
+
+def test_tensorboard_gets_losses_and_reconstructions(trained: "CommandOutput") -> None:
+    files = sorted(trained.root.glob("tensorboard/**/events.out.tfevents.*"), key=lambda path: path.stat().st_mtime)
+    events = EventAccumulator(str(files[0])).Reload()  # of fitting; testing writes another
+    tags = events.Tags()
+    assert {*GENERATOR_LOSSES, "train_loss", "train_focal", "train_l1", "train_auxiliary"} <= set(tags["scalars"])
+    assert tags["images"] == ["pretraining/reconstructions"]
+    picture = events.Images("pretraining/reconstructions")[0]
+    assert (picture.height, picture.width) == (4 * 32, 4 * 32)  # four images, each in four states
+
+
+def test_reconstructions_are_written_as_a_file(trained_folder: Path) -> None:
+    picture = cv2.imread(str(trained_folder / "images" / "pretraining" / "epoch_001.png"))
+    assert picture.shape == (4 * 32, 4 * 32, 3)
+    originals, masked = picture[:32], picture[32:64]
+    assert (masked == 0).mean() > 0.4
+    assert (originals == 0).mean() < 0.1
+
+
+def test_checkpoint_of_the_command_line_keeps_options(trained_checkpoint: Path) -> None:
+    model = Slsg.load_from_checkpoint(trained_checkpoint)
+    assert model.pretraining_options is not None
+    assert (model.pretraining_options.epochs, model.pretraining_options.mask_ratio) == (1, 0.6)
+    assert model.simulator.options.grid_cells == 4
+    assert model.model.seg_net.encoder.backbone == "test_resnet"
+
+
+def test_test_gives_the_metrics_of_train(
+    run_command: "RunCommand",
+    trained: "CommandOutput",
+    trained_checkpoint: Path,
+    model_arguments: list[str],
+    folder_arguments: list[str],
+    tmp_path: Path,
+) -> None:
+    tested = run_command(tmp_path, "test", "--ckpt_path", str(trained_checkpoint), *model_arguments, *folder_arguments)
+    assert tested.metrics == pytest.approx(trained.metrics, abs=1e-4)
+    assert len(list((tmp_path / "results" / "Slsg" / "parts" / "latest" / "images" / "bad").iterdir())) == 4
+
+
+def test_validate_gives_a_metric_the_user_asks_for(
+    parse_command: Callable[..., AnomalibCLI],
+    trained: "CommandOutput",
+    trained_checkpoint: Path,
+    model_arguments: list[str],
+    folder_arguments: list[str],
+) -> None:
+    evaluator = [
+        *("--model.evaluator", "anomalib.metrics.Evaluator"),
+        *("--model.evaluator.val_metrics", "anomalib.metrics.AUROC"),
+        *("--model.evaluator.val_metrics.fields", "[pred_score,gt_label]"),
+        *("--model.evaluator.val_metrics.prefix", "mine_"),
+    ]
+    cli = parse_command(
+        "validate", "--ckpt_path", str(trained_checkpoint), *model_arguments, *folder_arguments, *evaluator
+    )
+    metrics = {name: value.item() for name, value in cli.engine.trainer.callback_metrics.items()}
+    # the validation images are the test images
+    assert metrics == pytest.approx({"mine_AUROC": trained.metrics["image_AUROC"]}, abs=1e-4)
+
+
+def test_predict_draws_every_image_of_a_folder(
+    run_command: "RunCommand", trained_checkpoint: Path, model_arguments: list[str], folder_tree: Path, tmp_path: Path
+) -> None:
+    run_command(
+        tmp_path,
+        "predict",
+        "--ckpt_path",
+        str(trained_checkpoint),
+        "--data",
+        str(folder_tree / "bad"),
+        *model_arguments,
+    )
+    pictures = sorted(tmp_path.glob("results/**/images/**/*.png"))
+    assert [path.name for path in pictures] == [f"{index:03d}.png" for index in range(4)]
+    assert all(cv2.imread(str(path)) is not None for path in pictures)
+
+
+def test_predict_draws_one_image(
+    parse_command: Callable[..., AnomalibCLI],
+    trained_checkpoint: Path,
+    model_arguments: list[str],
+    folder_tree: Path,
+    tmp_path: Path,
+) -> None:
+    image = folder_tree / "bad" / "002.png"
+    parse_command("predict", "--ckpt_path", str(trained_checkpoint), "--data", str(image), *model_arguments)
+    assert [path.name for path in tmp_path.glob("results/**/images/**/*.png")] == ["002.png"]
+
+
+@pytest.fixture(scope="module")
+def inferencer(
+    run_command: "RunCommand", trained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TorchInferencer:
+    """The exported model, as anomalib loads it."""
+    root = tmp_path_factory.mktemp("exported")
+    # neither options nor a data module: the checkpoint knows
+    command = ["export", "--export_type", "torch", "--ckpt_path", str(trained_checkpoint)]
+    run_command(root, *command, "--model", "anomalib_slsg.Slsg", "--export_root", "exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUST_REMOTE_CODE", "1")
+        return TorchInferencer(root / "exported" / "weights" / "torch" / "model.pt", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "side",
+    [
+        pytest.param(32, id="images of the model's size"),
+        pytest.param(64, id="larger images"),
+    ],
+)
+def test_exported_model_gives_the_scores_of_the_engine(
+    inferencer: TorchInferencer,
+    make_engine: "MakeEngine",
+    trained_checkpoint: Path,
+    folder_tree: Path,
+    tmp_path: Path,
+    side: int,
+) -> None:
+    for path in (folder_tree / "bad").iterdir():
+        image = cv2.resize(cv2.imread(str(path)), (side, side), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / path.name), image)
+    model = Slsg.load_from_checkpoint(trained_checkpoint, visualizer=False)
+    predictions = make_engine(tmp_path / "results").predict(model, dataset=PredictDataset(tmp_path))
+    assert len(predictions) == 4
+    for expected in predictions:
+        found = inferencer.predict(expected.image_path[0])
+        assert found.pred_score.item() == pytest.approx(expected.pred_score.item(), abs=1e-6)
+        torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, atol=1e-5, rtol=0)
+        assert found.pred_label.item() == expected.pred_label.item()
+
+
+def test_fit_goes_on_from_a_checkpoint_without_a_second_pre_training(
+    run_command: "RunCommand",
+    trained_checkpoint: Path,
+    model_arguments: list[str],
+    folder_arguments: list[str],
+    tmp_path: Path,
+) -> None:
+    resumed = run_command(
+        tmp_path,
+        *("fit", "--ckpt_path", str(trained_checkpoint), "--trainer.max_steps", "4"),
+        *model_arguments,
+        *folder_arguments,
+    )
+    assert "max_steps=4" in resumed.text
+    assert "Pre-training" not in resumed.text
+    folder = tmp_path / "results" / "Slsg" / "parts" / "v0"
+    assert not (folder / "images").exists()
+    first = torch.load(trained_checkpoint, weights_only=False)
+    second = torch.load(folder / "weights" / "lightning" / "model.ckpt", weights_only=False)
+    assert (first["global_step"], second["global_step"]) == (2, 4)
+    encoder = [name for name in first["state_dict"] if ".encoder." in name]
+    assert encoder
+    assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in encoder)
+    decoder = [name for name in first["state_dict"] if ".decoder." in name and name.endswith("weight")]
+    assert not any(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in decoder)
+
+
+def test_bf16_and_epochs(
+    parse_command: Callable[..., AnomalibCLI], model_arguments: list[str], folder_arguments: list[str], tmp_path: Path
+) -> None:
+    limits = ["--trainer.max_epochs", "1", "--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu"]
+    trainer = parse_command("train", *model_arguments, *folder_arguments, *limits).engine.trainer
+    assert trainer.precision == "bf16-mixed"
+    assert (trainer.current_epoch, trainer.global_step) == (1, 2)  # eight images, four a step
+    assert set(trainer.callback_metrics) >= METRICS
+    (checkpoint,) = tmp_path.glob("results/**/model.ckpt")
+    state = torch.load(checkpoint, weights_only=False)["state_dict"]
+    assert all(tensor.dtype == torch.float32 for tensor in state.values() if tensor.is_floating_point())
+    assert all(tensor.isfinite().all() for name, tensor in state.items() if name.startswith("model."))
+
+
+def test_fast_dev_run(
+    parse_command: Callable[..., AnomalibCLI],
+    model_arguments: list[str],
+    folder_arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli = parse_command("train", *model_arguments, *folder_arguments, "--trainer.fast_dev_run", "true")
+    trainer = cli.engine.trainer
+    assert any(isinstance(callback, GenerativePretraining) for callback in trainer.callbacks)
+    assert trainer.global_step == 1
+    assert re.search(r"Pre-training .*1/1", capsys.readouterr().out)
+    assert not list(tmp_path.glob("results/**/*.ckpt"))

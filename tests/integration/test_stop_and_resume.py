@@ -1,0 +1,215 @@
+"""Training that stops in either phase and goes on; pre-trained weights that are shared between runs."""
+
+import math
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from anomalib.engine import Engine
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers.logger import DummyLogger
+from torch import Tensor
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.pretraining.callback import FILE_NAME
+from anomalib_slsg.pretraining.options import PretrainingOptions
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
+
+FOUR_STEPS = PretrainingOptions(epochs=2)  # eight images, six a step
+
+
+class ActAt(DummyLogger):
+    """Does something as soon as the losses of a step of the pre-training arrive."""
+
+    def __init__(self, step: int, action: Callable[[], object]) -> None:
+        super().__init__()
+        self.step, self.action = step, action
+        self.seen: list[int] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if step is None or "pretraining/l1" not in metrics:
+            return
+        self.seen.append(step)
+        if step == self.step:
+            self.action()
+
+
+class Rates(Callback):
+    """Notes the learning rate of every step."""
+
+    def __init__(self) -> None:
+        self.noted: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.noted.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def press_control_c() -> None:
+    """Send what the terminal sends."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def break_down() -> None:
+    """Fail, as a full disk or a lost driver would."""
+    msg = "power cut"
+    raise OSError(msg)
+
+
+def encoder_of(model: Slsg) -> dict[str, Tensor]:
+    """The encoder's weights."""
+    return {name: tensor.clone() for name, tensor in model.model.seg_net.encoder.state_dict().items()}
+
+
+def trainable_encoder_of(model: Slsg) -> dict[str, Tensor]:
+    """The encoder's weights without the statistics of batch norm."""
+    return {name: tensor.detach().clone() for name, tensor in model.model.seg_net.encoder.named_parameters()}
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Compare weights."""
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], atol=1e-6, rtol=1e-5, msg=lambda text, name=name: name + text)
+
+
+def folder_of(engine: Engine) -> Path:
+    """Where the engine's checkpoints are."""
+    return Path(engine.trainer.default_root_dir) / "weights" / "lightning"
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C off for the rest of the process."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path_factory: Any
+) -> dict[str, Tensor]:
+    """The encoder of a run of four steps of pre-training that nothing interrupted."""
+    model = make_model(pretraining=FOUR_STEPS)
+    make_engine(tmp_path_factory.mktemp("whole"), max_steps=1).fit(model, make_folder())
+    return encoder_of(model)
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize(
+    ("action", "error", "saved_step"),
+    [(press_control_c, SystemExit, 3), (break_down, OSError, 2)],
+    ids=["Ctrl-C", "breakdown"],
+)
+def test_pre_training_goes_on_where_it_stopped(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    uninterrupted: dict[str, Tensor],
+    tmp_path: Path,
+    action: Callable[[], object],
+    error: type[BaseException],
+    saved_step: int,
+) -> None:
+    stopper = ActAt(3, action)
+    engine = make_engine(tmp_path, max_steps=1, logger=stopper, log_every_n_steps=1)
+    with pytest.raises(error):
+        engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
+    assert stopper.seen == [1, 2, 3]
+    file = folder_of(engine) / FILE_NAME
+    assert [path.name for path in file.parent.iterdir()] == [FILE_NAME]
+
+    # another seed, as in a new process: the checkpoint brings its own
+    model = make_model(seed=9, pretraining=FOUR_STEPS)
+    watcher = ActAt(-1, break_down)
+    resumed = make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1)
+    resumed.fit(model, make_folder(), ckpt_path=file)
+    assert watcher.seen == list(range(saved_step + 1, 5))
+    assert_same(encoder_of(model), uninterrupted)
+    assert [path.name for path in folder_of(resumed).iterdir()] == ["model.ckpt"]
+
+
+def test_segmentation_goes_on_where_it_stopped(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    # one step is half an epoch: the run stops in the middle of one
+    model, first = make_model(), make_engine(tmp_path, max_steps=1)
+    first.fit(model, make_folder())
+    encoder = encoder_of(model)
+
+    rates, watcher = Rates(), ActAt(-1, break_down)
+    resumed = make_model(seed=9)
+    second = make_engine(tmp_path, max_steps=4, callbacks=[rates], logger=watcher, log_every_n_steps=1)
+    second.fit(resumed, make_folder(), ckpt_path=first.best_model_path)
+    assert watcher.seen == []
+    assert second.trainer.global_step == 4
+    assert len(rates.noted) == 3
+    assert_same(encoder_of(resumed), encoder)
+
+
+def test_rate_follows_one_cosine_when_training_is_prolonged(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    first = make_engine(tmp_path, max_steps=2)
+    first.fit(make_model(pretraining=None), make_folder())
+    rates = Rates()
+    second = make_engine(tmp_path, max_steps=4, callbacks=[rates])
+    second.fit(make_model(pretraining=None), make_folder(), ckpt_path=first.best_model_path)
+    assert rates.noted[-1] == pytest.approx(0.04 * (1 + math.cos(math.pi * 3 / 4)) / 2)
+    assert second.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_finished_pre_training_is_shared(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "shared" / "gpt_net.pt"
+    options = PretrainingOptions(epochs=1, checkpoint=str(file))
+    first, second = make_model(pretraining=options), make_model(seed=9, pretraining=options)
+    before = trainable_encoder_of(first)
+    make_engine(tmp_path, max_steps=1).fit(first, make_folder())
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    content = torch.load(file, weights_only=True)
+    assert content["backbone"] == "test_efficientnet"
+    written = file.stat().st_mtime_ns
+
+    watcher = ActAt(-1, break_down)
+    with caplog.at_level("INFO", logger="anomalib_slsg"):
+        make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1).fit(second, make_folder())
+    assert f"Pre-training skipped: encoder loaded from {file}" in caplog.text
+    assert watcher.seen == []
+    assert file.stat().st_mtime_ns == written
+    assert_same(encoder_of(second), encoder_of(first))
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in trainable_encoder_of(first).items())
+
+
+def test_weights_of_another_backbone_are_refused_by_name(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    file = tmp_path / "other.pt"
+    torch.save({"backbone": "other", "encoder": {"weight": torch.zeros(1)}}, file)
+    model = make_model(pretraining=PretrainingOptions(epochs=1, checkpoint=str(file)))
+    with pytest.raises(ValueError, match=r"pretraining\.checkpoint: '.*other\.pt' is not .* 'test_efficientnet'"):
+        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
+
+
+def test_null_turns_pre_training_off(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    model, watcher = make_model(pretraining=None), ActAt(-1, break_down)
+    before = trainable_encoder_of(model)
+    engine = make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1)
+    engine.fit(model, make_folder())
+    assert watcher.seen == []
+    assert not (Path(engine.trainer.default_root_dir) / "images").exists()
+    for name, tensor in trainable_encoder_of(model).items():
+        assert torch.equal(tensor, before[name]), name

@@ -1,0 +1,201 @@
+"""What the user says wins; where nothing is said, the paper's schedule does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import pytest
+import torch
+from anomalib.data import MVTecLOCO
+from anomalib.loggers import AnomalibTensorBoardLogger
+from anomalib.metrics import AUROC, Evaluator
+from anomalib.post_processing import PostProcessor
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers.logger import DummyLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from anomalib_slsg import GenerativePretraining
+from anomalib_slsg.pretraining.options import PretrainingOptions
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel
+
+
+class StopAtOnce(Callback):
+    """Notes the schedule at the first step and ends the training after it."""
+
+    def __init__(self) -> None:
+        self.limits: tuple[int, int | None]
+        self.batch_size = 0
+        self.scheduled_steps = 0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.limits = (trainer.max_steps, trainer.max_epochs)
+        self.batch_size = len(batch.image)
+        self.scheduled_steps = int(trainer.estimated_stepping_batches)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        trainer.should_stop = True
+
+
+class PretrainingSteps(DummyLogger):
+    """Notes the steps of the pre-training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if step is not None and "pretraining/l1" in metrics:
+            self.steps.append(step)
+
+
+def image_auroc() -> AUROC:
+    """A metric under a name of its own."""
+    return AUROC(fields=["pred_score", "gt_label"], prefix="mine_")
+
+
+def test_paper_s_schedule_without_limits(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    stop = StopAtOnce()
+    make_engine(tmp_path, callbacks=[stop]).fit(make_model(pretraining=None), make_folder())
+    assert stop.limits == (3500, -1)
+    assert stop.scheduled_steps == 3500
+    assert stop.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options", "data", "limits", "batch_size"),
+    [
+        ({"max_steps": 7}, {}, {}, (7, -1), 4),
+        ({"max_epochs": 3}, {}, {}, (-1, 3), 4),
+        ({}, {"iterations": 11}, {}, (11, -1), 4),
+        ({"max_steps": 7}, {"train_batch_size": 2}, {}, (7, -1), 2),
+        ({"max_steps": 7}, {}, {"train_batch_size": 3}, (7, -1), 3),
+        ({"max_steps": 7}, {"train_batch_size": 2}, {"train_batch_size": 3}, (7, -1), 3),
+    ],
+    ids=["max_steps", "max_epochs", "iterations", "model's batch size", "data's batch size", "both batch sizes"],
+)
+def test_what_is_said_wins(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    trainer: dict[str, int],
+    options: dict[str, int],
+    data: dict[str, int],
+    limits: tuple[int, int],
+    batch_size: int,
+) -> None:
+    stop = StopAtOnce()
+    engine = make_engine(tmp_path, callbacks=[stop], **trainer)
+    engine.fit(make_model(pretraining=None, **options), make_folder(**data))
+    steps, epochs = stop.limits
+    assert (steps, epochs if epochs is not None else -1) == limits
+    assert stop.batch_size == batch_size
+
+
+def test_limit_train_batches_limits_both_phases(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    watcher = PretrainingSteps()
+    engine = make_engine(tmp_path, max_epochs=2, limit_train_batches=1, logger=watcher, log_every_n_steps=1)
+    engine.fit(make_model(), make_folder())
+    assert watcher.steps == [1]
+    assert engine.trainer.global_step == 2
+
+
+@pytest.mark.parametrize("own", [None, PretrainingOptions(epochs=50)], ids=["off", "other options"])
+def test_user_s_pre_training_wins(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    own: PretrainingOptions | None,
+) -> None:
+    watcher = PretrainingSteps()
+    callback = GenerativePretraining(PretrainingOptions(epochs=1, batch_size=2))
+    engine = make_engine(tmp_path, max_steps=1, callbacks=[callback], logger=watcher, log_every_n_steps=1)
+    engine.fit(make_model(pretraining=own), make_folder())
+    assert [found for found in engine.trainer.callbacks if isinstance(found, GenerativePretraining)] == [callback]
+    assert watcher.steps == [1, 2, 3, 4]  # eight images, two a step
+
+
+def test_user_s_post_processor_learns_from_validation(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    own = PostProcessor()
+    model = make_model(pretraining=None, post_processor=own)
+    engine = make_engine(tmp_path, max_epochs=1)
+    engine.fit(model, make_folder())
+    assert model.post_processor is own
+    assert 0 <= own.image_min < own.image_max <= 1
+    predictions = engine.predict(model, datamodule=make_folder(eval_batch_size=8))
+    scores = torch.cat([batch.pred_score for batch in predictions])
+    assert (scores.min(), scores.max()) != (pytest.approx(own.image_min), pytest.approx(own.image_max))
+    assert scores.max() - scores.min() > 0.3  # stretched; an untrained network's own scores are close together
+
+
+def test_user_s_adaptive_thresholds_are_learnt_without_normalisation(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    own = PostProcessor(enable_normalization=False)
+    model = make_model(pretraining=None, post_processor=own)
+    make_engine(tmp_path, max_epochs=1).fit(model, make_folder())
+    assert 0 <= own.image_threshold <= 1  # not a number before anything is learnt
+    assert own.image_threshold != 0.5
+
+
+def test_default_thresholds_stay_at_a_half_when_validation_runs(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    evaluator = Evaluator(val_metrics=[image_auroc()])
+    model = make_model(pretraining=None, evaluator=evaluator)
+    engine = make_engine(tmp_path, max_epochs=1)
+    engine.fit(model, make_folder())
+    assert "mine_AUROC" in engine.trainer.callback_metrics
+    assert model.post_processor.image_threshold == 0.5
+    assert model.post_processor.pixel_threshold == 0.5
+
+
+def test_default_thresholds_are_a_half(fitted: "Fitted", make_engine: "MakeEngine", tmp_path: Path) -> None:
+    predictions = make_engine(tmp_path).predict(fitted.model, datamodule=fitted.datamodule)
+    assert predictions
+    for batch in predictions:
+        assert torch.equal(batch.pred_label, batch.pred_score > 0.5)
+        assert torch.equal(batch.pred_mask, batch.anomaly_map > 0.5)
+
+
+def test_user_s_evaluator_gives_its_metrics_alone(
+    make_model: "MakeModel", make_engine: "MakeEngine", mvtec_loco_tree: Path, tmp_path: Path
+) -> None:
+    datamodule = MVTecLOCO(root=mvtec_loco_tree, category="part", num_workers=0)
+    model = make_model(evaluator=Evaluator(test_metrics=[image_auroc()]))
+    (metrics,) = make_engine(tmp_path).test(model, datamodule=datamodule, verbose=False)
+    assert metrics.keys() == {"mine_AUROC"}
+
+
+def test_validation_works_after_fitting_with_the_same_engine(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    model, engine = make_model(pretraining=None), make_engine(tmp_path, max_steps=1)
+    engine.fit(model, make_folder())
+    seen: list[int] = []
+    model.validation_step = lambda batch, *_: seen.append(len(batch.image))  # type: ignore[method-assign]
+    engine.validate(model, datamodule=make_folder())
+    assert seen == [8]
+
+
+def test_anomalib_s_tensorboard_logger_gets_reconstructions_and_test_images(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    logger = AnomalibTensorBoardLogger(save_dir=str(tmp_path / "tensorboard"))
+    engine = make_engine(tmp_path, max_steps=1, logger=logger)
+    engine.fit(make_model(), make_folder())
+    (file,) = (tmp_path / "tensorboard").rglob("events.out.tfevents.*")
+    (picture,) = EventAccumulator(str(file)).Reload().Images("pretraining/reconstructions")
+    assert (picture.height, picture.width) == (4 * 32, 4 * 32)
+    drawn = cv2.imread(str(Path(engine.trainer.default_root_dir) / "images" / "pretraining" / "epoch_001.png"))
+    (tmp_path / "logged.png").write_bytes(picture.encoded_image_string)
+    assert (cv2.imread(str(tmp_path / "logged.png")) == drawn).all()
