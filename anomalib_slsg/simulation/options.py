@@ -28,6 +28,8 @@ class SimulationOptions:
     Args:
         dtd_dir: Folder with texture images (DTD, or any other; searched recursively) for heterologous structural
             anomalies. ``None``: procedural colour textures.
+        download_dtd: Fetch DTD (about 600 MB) into ``dtd_dir``, or ``./datasets/dtd`` if that is not set, unless the
+            folder exists.
         foreground: Where anomalies may lie. ``"auto"`` decides once per data set between object and whole image;
             ``"object"`` always looks for an object on a plain background; ``"whole"`` uses the whole image
             (Table 5 "w/o Foreground").
@@ -57,6 +59,7 @@ class SimulationOptions:
     """
 
     dtd_dir: str | None = None
+    download_dtd: bool = False
     foreground: ForegroundMode = "auto"
     noise: NoiseKind = "perlin"
     structural_probability: float = 0.5

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from anomalib_slsg.simulation.dtd import DEFAULT_FOLDER, fetch_dtd
 from anomalib_slsg.simulation.foreground import Foreground
 from anomalib_slsg.simulation.options import REFERENCE_SIZE, SimulationOptions
 from anomalib_slsg.simulation.perlin import PerlinField, RandomField, RectangleField, rotate
@@ -134,7 +136,11 @@ class AnomalySimulator(nn.Module):
 
     def _texture_bank(self) -> TextureBank:
         if self._textures is None:
-            self._textures = TextureBank(self.options.dtd_dir)
+            folder = self.options.dtd_dir
+            if self.options.download_dtd:
+                folder = folder or str(DEFAULT_FOLDER)
+                fetch_dtd(Path(folder))
+            self._textures = TextureBank(folder)
         return self._textures
 
     def _draw_kinds(

@@ -1,0 +1,38 @@
+"""The Describable Textures Dataset (reference 45 of the paper), fetched with anomalib's downloader."""
+
+import shutil
+from pathlib import Path
+
+from anomalib.data.utils import DownloadInfo, download_and_extract
+
+DEFAULT_FOLDER = Path("./datasets/dtd")
+DOWNLOAD_INFO = DownloadInfo(
+    name="dtd-r1.0.1.tar.gz",
+    url="https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
+    hashsum="e42855a52a4950a3b59612834602aa253914755c95b0cff9ead6d07395f8e205",
+)
+
+
+def fetch_dtd(folder: Path) -> None:
+    """Download and unpack DTD unless the folder exists; the folder appears only when it is whole.
+
+    Args:
+        folder: Where the textures shall be.
+
+    Raises:
+        ConnectionError: If the download fails.
+    """
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{folder.name}.part")
+    try:
+        download_and_extract(temporary, DOWNLOAD_INFO)
+        temporary.replace(folder)
+    except OSError as error:
+        msg = (
+            f"simulation.download_dtd: {DOWNLOAD_INFO.url} could not be fetched ({error}). Connect to the network, or "
+            "set simulation.dtd_dir to a folder of texture images, or leave both out for procedural textures"
+        )
+        raise ConnectionError(msg) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
