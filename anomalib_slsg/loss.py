@@ -20,7 +20,8 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 4.0) -> Tensor:
     """
     signed = torch.where(target > 0.5, logits, -logits)
     # 1 - p_t is the sigmoid of the negated logit, which keeps its precision where p_t is close to 1
-    return (torch.sigmoid(-signed) ** gamma * -functional.logsigmoid(signed)).mean()
+    # and its logarithm keeps the gradient finite where the sigmoid is 0 and gamma below 1
+    return (torch.exp(gamma * functional.logsigmoid(-signed)) * -functional.logsigmoid(signed)).mean()
 
 
 class SegmentationLoss(nn.Module):
@@ -35,7 +36,7 @@ class SegmentationLoss(nn.Module):
         gamma: Focusing exponent of the focal loss.
 
     Raises:
-        ValueError: If a weight is negative or all are zero.
+        ValueError: If a weight or gamma is negative, or both weights of the decoder's terms are zero.
     """
 
     def __init__(
@@ -47,9 +48,9 @@ class SegmentationLoss(nn.Module):
     ) -> None:
         super().__init__()
         weights = {"focal_weight": focal_weight, "l1_weight": l1_weight, "auxiliary_weight": auxiliary_weight}
-        for name, weight in weights.items():
-            if weight < 0:
-                msg = f"{name} must not be negative, got {weight}"
+        for name, value in {**weights, "gamma": gamma}.items():
+            if value < 0:
+                msg = f"{name} must not be negative, got {value}"
                 raise ValueError(msg)
         if focal_weight == l1_weight == 0:
             msg = "focal_weight and l1_weight are both 0, so nothing trains the decoder; set one of them above 0"

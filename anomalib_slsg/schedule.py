@@ -71,7 +71,9 @@ def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     post_processor = model.post_processor
     learns = isinstance(post_processor, PostProcessor) and not isinstance(post_processor, ProbabilityPostProcessor)
     measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
-    if learns or measures or trainer.limit_val_batches != 1.0:
+    # the whole number 1 is the user's, or fast_dev_run's, and means one batch
+    untouched = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1.0
+    if learns or measures or not untouched:
         return False
     logger.info("Validation while training is skipped: no metric or threshold depends on it.")
     trainer.limit_val_batches = 0

@@ -10,6 +10,8 @@ import pytest
 
 # No test fetches anything. huggingface_hub looks at this once, when it is imported; nothing above imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tiny tensors gain nothing from threads, and threads that wait for each other on a busy machine lose minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SIDE = 64
 REPOSITORY = Path(__file__).resolve().parents[1]

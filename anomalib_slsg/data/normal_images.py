@@ -28,7 +28,7 @@ class NormalImages:
         show_progress: Show a progress bar while the cache is filled.
 
     Raises:
-        ValueError: If the data set is empty.
+        ValueError: If the data set is empty, or its images differ in size and nothing resizes them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class NormalImages:
         needed = first.numel() * self._length / GIBIBYTE
         self._cache: Tensor | None = None
         if needed <= cache_gibibytes:
-            self._cache = torch.cat([_to_bytes(images) for images in self._batches(num_workers, show_progress)])
+            self._cache = self._fill_cache(num_workers, show_progress)
         else:
             logger.info(
                 "%d training images need %.1f GiB and are read again when needed (cache_gibibytes is %.1f).",
@@ -110,6 +110,15 @@ class NormalImages:
 
     def _read(self, indices: list[int]) -> Tensor:
         return self._resized(self._collate([self._dataset[index] for index in indices]))
+
+    def _fill_cache(self, num_workers: int, show_progress: bool) -> Tensor:
+        batches = [_to_bytes(images) for images in self._batches(num_workers, show_progress)]
+        sizes = sorted({tuple(batch.shape[-2:]) for batch in batches})
+        if len(sizes) > 1:
+            listed = ", ".join(f"{height}x{width}" for height, width in sizes)
+            msg = f"the training images have different sizes ({listed}); set model.image_size, or resize them yourself"
+            raise ValueError(msg)
+        return torch.cat(batches)
 
     def _batches(self, num_workers: int, show_progress: bool) -> Iterator[Tensor]:
         loader = DataLoader(self._dataset, batch_size=8, collate_fn=self._collate, num_workers=num_workers)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.transforms.v2.functional import to_dtype, to_image
 
 ANOMALIB_READERS = (
@@ -13,6 +13,8 @@ ANOMALIB_READERS = (
     "anomalib.data.datasets.image.mvtec_loco",
     "anomalib.data.predict",
 )
+# what Pillow's readers raise for broken files; UnidentifiedImageError is an OSError
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -32,7 +34,7 @@ def read_image(path: str | Path, as_tensor: bool = False) -> torch.Tensor | np.n
     try:
         with Image.open(path) as image:
             rgb = _deep_to_rgb(image) if image.mode in DEEP_MODES else image.convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
         msg = f"'{path}' is truncated or not a readable image ({error}); repair or remove it"

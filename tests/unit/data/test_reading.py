@@ -1,0 +1,149 @@
+"""Reading of photographs: modes, depths, and broken files."""
+
+import importlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from anomalib.data import PredictDataset
+from anomalib.data.datasets.image.folder import FolderDataset
+from PIL import Image
+
+from anomalib_slsg.data import reading
+from anomalib_slsg.data.reading import read_image, use_in_anomalib
+
+RAMP = np.linspace(0, 1, 64)[None].repeat(16, axis=0)
+COLOURS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+
+
+def _save(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def _tensor(path: Path) -> torch.Tensor:
+    image = read_image(path, as_tensor=True)
+    assert isinstance(image, torch.Tensor)
+    return image
+
+
+def test_colours_come_back_as_array_and_tensor(tmp_path: Path) -> None:
+    path = _save(Image.fromarray(COLOURS), tmp_path / "rgb.png")
+    array, tensor = read_image(path), read_image(str(path), as_tensor=True)
+    assert isinstance(array, np.ndarray)
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.shape == (3, 16, 24)
+    assert tensor.dtype == torch.float32
+    np.testing.assert_allclose(array, COLOURS / 255)
+    np.testing.assert_allclose(tensor.permute(1, 2, 0).numpy(), COLOURS / 255, atol=1e-6)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    grey = (RAMP * 255).round().astype(np.uint8)
+    for mode, image in {"L": Image.fromarray(grey), "LA": Image.fromarray(grey).convert("LA")}.items():
+        tensor = _tensor(_save(image, tmp_path / f"{mode}.png"))
+        np.testing.assert_allclose(tensor.numpy(), np.broadcast_to(grey / 255, (3, 16, 64)), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "CMYK", "YCbCr"])
+def test_other_modes_show_the_same_colours(tmp_path: Path, mode: str) -> None:
+    quarters = np.zeros((16, 16, 3), np.uint8)
+    quarters[:8, :8], quarters[:8, 8:], quarters[8:, :8] = (200, 30, 40), (20, 180, 60), (10, 50, 220)
+    suffix = {"CMYK": "tif", "YCbCr": "tif"}.get(mode, "png")
+    whole = Image.fromarray(quarters)
+    path = _save(whole.quantize(4) if mode == "P" else whole.convert(mode), tmp_path / f"image.{suffix}")
+    with Image.open(path) as image:
+        assert image.mode == mode
+    np.testing.assert_allclose(_tensor(path).permute(1, 2, 0).numpy(), quarters / 255, atol=3 / 255)
+
+
+def test_transparency_does_not_change_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(COLOURS)
+    image.putalpha(Image.fromarray(COLOURS[..., 0]))
+    tensor = _tensor(_save(image, tmp_path / "rgba.png"))
+    np.testing.assert_allclose(tensor.permute(1, 2, 0).numpy(), COLOURS / 255, atol=1e-6)
+
+
+def test_bilevel_is_black_and_white(tmp_path: Path) -> None:
+    tensor = _tensor(_save(Image.fromarray(RAMP > 0.5), tmp_path / "bilevel.png"))
+    assert set(tensor.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bit_grey_keeps_its_gradient(tmp_path: Path, suffix: str) -> None:
+    deep = Image.fromarray((RAMP * 65535).round().astype(np.uint16))
+    tensor = _tensor(_save(deep, tmp_path / f"deep.{suffix}"))
+    np.testing.assert_allclose(tensor.numpy(), np.broadcast_to(RAMP, (3, 16, 64)), atol=0.5 / 255 + 1e-4)
+    assert (tensor[0, 0].diff() > 0).all()
+
+
+def test_big_endian_and_32_bit_grey_keep_their_gradient(tmp_path: Path) -> None:
+    values = (RAMP * 65535).round()
+    big_endian = Image.frombytes("I;16B", (64, 16), values.astype(">u2").tobytes())
+    for name, image in {"big.tif": big_endian, "int.tif": Image.fromarray(values.astype(np.int32))}.items():
+        tensor = _tensor(_save(image, tmp_path / name))
+        np.testing.assert_allclose(tensor[0].numpy(), RAMP, atol=0.5 / 255 + 1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, 65535.0])
+def test_float_images_keep_their_gradient(tmp_path: Path, scale: float) -> None:
+    path = _save(Image.fromarray((RAMP * scale).astype(np.float32)), tmp_path / "float.tiff")
+    with Image.open(path) as image:
+        assert image.mode == "F"
+    np.testing.assert_allclose(_tensor(path)[2].numpy(), RAMP, atol=0.5 / 255 + 1e-4)
+
+
+def test_black_deep_image_is_black(tmp_path: Path) -> None:
+    for dtype in (np.uint16, np.float32):
+        path = _save(Image.fromarray(np.zeros((8, 8), dtype)), tmp_path / "black.tif")
+        assert _tensor(path).abs().max() == 0
+
+
+def _encoded(suffix: str) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(COLOURS).save(data, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix))
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp", "ppm"])
+def test_truncated_file_is_named(tmp_path: Path, suffix: str, share: float) -> None:
+    whole, path = _encoded(suffix), tmp_path / f"cut.{suffix}"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ValueError, match=f"'{path}' is truncated or not a readable image.*repair or remove it"):
+        read_image(path)
+
+
+NO_IMAGES = {"text": b"hello", "header of a PPM": b"P6\n10", "zeros": b"\x89PNG\r\n\x1a\n" + bytes(40)}
+
+
+@pytest.mark.parametrize("content", NO_IMAGES.values(), ids=NO_IMAGES.keys())
+def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"'{path}' is truncated or not a readable image"):
+        read_image(path, as_tensor=True)
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=f"'{tmp_path}'"):
+        read_image(tmp_path)
+
+
+def test_anomalibs_data_sets_read_with_it(tmp_path: Path) -> None:
+    """Its own reader shows 16-bit images white; this also finds out when anomalib moves its readers."""
+    for name in reading.ANOMALIB_READERS:
+        assert hasattr(importlib.import_module(name), "read_image")
+    use_in_anomalib()
+    (tmp_path / "good").mkdir()
+    _save(Image.fromarray((RAMP * 65535).round().astype(np.uint16)), tmp_path / "good" / "deep.png")
+    folder = FolderDataset("parts", normal_dir="good", root=tmp_path)
+    for item in (folder[0], PredictDataset(tmp_path / "good")[0]):
+        np.testing.assert_allclose(item.image[0].numpy(), RAMP, atol=0.5 / 255 + 1e-4)
+    (tmp_path / "good" / "deep.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"deep\.png' is truncated or not a readable image"):
+        folder[0]

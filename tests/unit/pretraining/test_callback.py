@@ -1,0 +1,319 @@
+"""GenerativePretraining in a real trainer: what it trains, writes, resumes and skips."""
+
+import csv
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from anomalib.data import ImageBatch, ImageItem
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from anomalib_slsg import GenerativePretraining, SlsgModel
+from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.networks import DNet, ResNetEncoder, SegNet
+from anomalib_slsg.networks.weights import load_encoder_weights
+from anomalib_slsg.pretraining import gan
+from anomalib_slsg.pretraining.options import PretrainingOptions
+
+BACKBONE = "regnetx_002"
+
+
+class Photographs(Dataset):
+    """Small random images."""
+
+    def __init__(self, number: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        # eight bits deep, so that the cache of normal images holds them exactly
+        self.images = torch.randint(256, (number, 3, 32, 32), generator=generator) / 255
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> ImageItem:
+        return ImageItem(image=self.images[index], image_path=f"{index}.png")
+
+
+class Host(LightningModule):
+    """What the callback needs of Slsg, with an empty second phase."""
+
+    encoder_ready: Tensor
+
+    def __init__(self, number: int = 5, backbone: str = BACKBONE) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = SlsgModel(SegNet(backbone, decoder_channels=(16, 16, 16, 8)))
+        self.model.seg_net.encoder.requires_grad_(False)
+        self.register_buffer("encoder_ready", torch.tensor(False))
+        self.normal_images = NormalImages(Photographs(number), ImageBatch.collate)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def on_train_start(self) -> None:
+        self.encoder_ready.fill_(True)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return (self.weight - 1).square()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.weight], lr=0.1)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(torch.zeros(20, 1))
+
+    @property
+    def encoder(self) -> ResNetEncoder:
+        return self.model.seg_net.encoder
+
+
+@pytest.fixture(autouse=True)
+def _small_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gan, "DNet", partial(DNet, (8, 8, 8, 8)))
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The batches that the GAN is trained on."""
+    seen: list[Tensor] = []
+    step = gan.InpaintingGAN.step
+
+    def record(self: gan.InpaintingGAN, images: Tensor, *others: Tensor) -> dict[str, Tensor]:
+        seen.append(images)
+        return step(self, images, *others)
+
+    monkeypatch.setattr(gan.InpaintingGAN, "step", record)
+    return seen
+
+
+def _trainer(folder: Path, options: PretrainingOptions, keep: bool = False, **arguments: Any) -> Trainer:
+    """Make a trainer; ``keep`` gives it a folder of checkpoints, as anomalib's engine does."""
+    callbacks: list[Callback] = [GenerativePretraining(options)]
+    if keep:
+        callbacks.append(ModelCheckpoint(folder / "weights", save_top_k=0))
+    defaults = {"max_steps": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    settings = {**defaults, "enable_checkpointing": keep, **arguments}
+    return Trainer(default_root_dir=folder, accelerator="cpu", callbacks=callbacks, **settings)
+
+
+def _options(**changes: Any) -> PretrainingOptions:
+    return PretrainingOptions(**{"epochs": 2, "batch_size": 2, "log_images_every": 0, **changes})
+
+
+def _weights(encoder: ResNetEncoder) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+
+
+def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_trains_the_encoder_whole_and_logs(tmp_path: Path) -> None:
+    host = Host()
+    before = _weights(host.encoder)
+    logger = CSVLogger(tmp_path / "csv")
+    trainer = _trainer(tmp_path, _options(log_images_every=1), logger=logger, log_every_n_steps=4)
+    trainer.fit(host)
+    after = _weights(host.encoder)
+    assert {name for name in before if torch.equal(before[name], after[name])} == set()
+    assert not any(parameter.requires_grad for parameter in host.encoder.parameters())
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("pretraining/l1")]
+    assert [int(row["step"]) for row in rows] == [4, 6]
+    assert all(float(row[f"pretraining/{name}"]) > 0 for row in rows for name in ("l1", "generator", "discriminator"))
+    pictures = sorted(path.name for path in (tmp_path / "images" / "pretraining").iterdir())
+    assert pictures == ["epoch_001.png", "epoch_002.png"]
+
+
+@pytest.mark.parametrize(("every", "expected"), [(2, [2, 3]), (0, [])])
+def test_pictures_are_drawn_as_often_as_asked_and_at_the_end(tmp_path: Path, every: int, expected: list[int]) -> None:
+    _trainer(tmp_path, _options(epochs=3, batch_size=6, log_images_every=every)).fit(Host(number=2))
+    files = sorted(path.stem for path in (tmp_path / "images").rglob("*.png"))
+    assert files == [f"epoch_{epoch:03d}" for epoch in expected]
+
+
+def test_each_epoch_shows_every_image_in_a_new_order(tmp_path: Path, batches: list[Tensor]) -> None:
+    host = Host(number=6)
+    _trainer(tmp_path, _options()).fit(host)
+    assert [len(batch) for batch in batches] == [2] * 6
+    images = host.normal_images[torch.arange(6)]
+    orders = []
+    for epoch in (batches[:3], batches[3:]):
+        shown = torch.cat(epoch)
+        orders.append([int((images == image).flatten(1).all(dim=1).nonzero()) for image in shown])
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(6))
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_fewer_images_than_a_batch_are_enough(tmp_path: Path, batches: list[Tensor], number: int) -> None:
+    _trainer(tmp_path, _options(batch_size=6)).fit(Host(number=number))
+    assert [len(batch) for batch in batches] == [number] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [({"limit_train_batches": 1}, 2), ({"limit_train_batches": 0.7}, 4), ({"fast_dev_run": True}, 1), ({}, 6)],
+    ids=str,
+)
+def test_trainers_limits_are_honoured(tmp_path: Path, batches: list[Tensor], arguments: dict, steps: int) -> None:
+    _trainer(tmp_path, _options(log_images_every=2), keep="fast_dev_run" in arguments, **arguments).fit(Host())
+    assert len(batches) == steps
+    assert (tmp_path / "images").exists() != ("fast_dev_run" in arguments)
+    assert not (tmp_path / "weights" / "pretraining.ckpt").exists()
+
+
+@pytest.mark.parametrize("arguments", [{"log_every_n_steps": 0}, {"enable_progress_bar": True}], ids=str)
+def test_trainers_reports_can_be_switched(tmp_path: Path, batches: list[Tensor], arguments: dict) -> None:
+    _trainer(tmp_path, _options(epochs=1), **arguments).fit(Host())
+    assert len(batches) == 3
+
+
+def test_trainers_precision_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    forward = DNet.forward
+
+    def record(self: DNet, images: Tensor) -> Tensor:
+        seen.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
+        return forward(self, images)
+
+    monkeypatch.setattr(DNet, "forward", record)
+    host = Host()
+    _trainer(tmp_path, _options(epochs=1), precision="bf16-mixed").fit(host)
+    assert set(seen) == {torch.bfloat16}
+    assert all(torch.isfinite(tensor.float()).all() for tensor in host.encoder.state_dict().values())
+
+
+def test_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
+    results = []
+    for _ in range(2):
+        host = Host()
+        torch.manual_seed(3)
+        _trainer(tmp_path, _options(epochs=1)).fit(host)
+        results.append(_weights(host.encoder))
+    assert _equal(*results)
+
+
+def test_state_lies_beside_the_checkpoints_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights" / "pretraining.ckpt"
+    there = []
+    monkeypatch.setattr(Host, "on_train_epoch_start", lambda _: there.append(file.exists()))
+    trainer = _trainer(tmp_path, _options(epochs=1), keep=True)
+    trainer.fit(Host())
+    assert there == [True]
+    assert not file.exists()
+    trainer.save_checkpoint(tmp_path / "finished.ckpt")
+    state = torch.load(tmp_path / "finished.ckpt", weights_only=True)
+    assert not state["callbacks"].get("GenerativePretraining")
+
+
+def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, error: BaseException) -> Callable[[], None]:
+    step = gan.InpaintingGAN.step
+    left: Iterator[int] = iter(range(steps))
+
+    def limited(self: gan.InpaintingGAN, *tensors: Tensor) -> dict[str, Tensor]:
+        if next(left, None) is None:
+            raise error
+        return step(self, *tensors)
+
+    monkeypatch.setattr(gan.InpaintingGAN, "step", limited)
+    return lambda: monkeypatch.setattr(gan.InpaintingGAN, "step", step)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (KeyboardInterrupt(), (KeyboardInterrupt, SystemExit)),
+        (SIGTERMException(), SIGTERMException),
+        (RuntimeError("out of memory"), RuntimeError),
+    ],
+    ids=["interrupted by the user", "terminated by the system", "crashed"],
+)
+def test_interrupted_run_goes_on_to_the_same_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: list[Tensor], error: BaseException, outcome: Any
+) -> None:
+    """Five images in batches of two: an epoch has three steps, and the fifth step lies within the second."""
+    whole = Host()
+    torch.manual_seed(3)
+    _trainer(tmp_path / "whole", _options()).fit(whole)
+    expected = [batch.clone() for batch in batches]
+
+    batches.clear()
+    go_on = _stop_after(monkeypatch, 4, error)
+    stopped = Host()
+    torch.manual_seed(3)
+    with pytest.raises(outcome):
+        _trainer(tmp_path / "parts", _options(), keep=True).fit(stopped)
+    go_on()
+    file = tmp_path / "parts" / "weights" / "pretraining.ckpt"
+    resumed = Host()
+    torch.manual_seed(9)
+    _trainer(tmp_path / "parts", _options(), keep=True).fit(resumed, ckpt_path=file, weights_only=True)
+    if isinstance(error, RuntimeError):  # goes on from the end of the first epoch, so its fourth step is done again
+        del batches[3]
+    assert len(batches) == len(expected) == 6
+    assert all(torch.equal(batch, other) for batch, other in zip(batches, expected, strict=True))
+    assert _equal(_weights(resumed.encoder), _weights(whole.encoder))
+    assert not file.exists()
+
+
+def test_pretrained_encoder_is_left_alone(tmp_path: Path, batches: list[Tensor]) -> None:
+    host, trainer = Host(), _trainer(tmp_path, _options(epochs=1))
+    trainer.fit(host)
+    done, file = _weights(host.encoder), tmp_path / "finished.ckpt"
+    trainer.save_checkpoint(file)
+    batches.clear()
+    resumed = Host()
+    _trainer(tmp_path, _options(), max_steps=2).fit(resumed, ckpt_path=file, weights_only=True)
+    assert batches == []
+    assert _equal(_weights(resumed.encoder), done)
+
+
+def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: list[Tensor]) -> None:
+    options = _options(checkpoint=str(tmp_path / "shared" / "gpt_net.ckpt"))
+    callback = GenerativePretraining(options)
+    assert not callback.supplies_encoder
+    first = Host()
+    _trainer(tmp_path / "first", options).fit(first)
+    assert callback.supplies_encoder
+    assert not callback.under_way
+    assert len(batches) == 6
+
+    second = Host()
+    _trainer(tmp_path / "second", options).fit(second)
+    assert len(batches) == 6, "the second run must not train again"
+    third = ResNetEncoder(BACKBONE)
+    load_encoder_weights(third, str(options.checkpoint))
+    for encoder in (second.encoder, third):
+        assert _equal(_weights(encoder), _weights(first.encoder))
+
+
+def test_unusable_checkpoint_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "gpt_net.ckpt"
+    file.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=rf"pretraining\.checkpoint: '{file}' is not a pre-trained GPT-Net"):
+        _trainer(tmp_path, _options(checkpoint=str(file))).fit(Host())
+    torch.save({"backbone": "resnet18", "encoder": ResNetEncoder().network.state_dict()}, file)
+    with pytest.raises(ValueError, match=rf"'{file}' is not .* with the backbone '{BACKBONE}'"):
+        _trainer(tmp_path, _options(checkpoint=str(file))).fit(Host())
+
+
+def test_runs_without_checkpoints_and_bar(tmp_path: Path, batches: list[Tensor]) -> None:
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        callbacks=[GenerativePretraining(_options(epochs=1))],
+        max_steps=1,
+        barebones=True,
+    )
+    trainer.fit(Host())
+    assert len(batches) == 3
+
+
+def test_defaults_are_the_papers() -> None:
+    assert GenerativePretraining().options == PretrainingOptions()

@@ -1,0 +1,110 @@
+"""Schedule: the paper's where the user gives none, the user's otherwise."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.metrics import AUROC, Evaluator
+from anomalib.post_processing import PostProcessor
+from lightning.pytorch import Trainer
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
+
+
+def _trainer(**options: Any) -> Trainer:
+    return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, **options)
+
+
+def _model(**options: Any) -> Slsg:
+    return Slsg("regnetx_002", encoder_weights=None, iterations=77, **options)
+
+
+@pytest.fixture(scope="module")
+def model() -> Slsg:
+    return _model()
+
+
+@pytest.mark.parametrize("options", [{}, {"max_epochs": -1}], ids=["nothing said", "no limit asked for"])
+def test_untold_trainer_follows_the_paper(model: Slsg, options: dict) -> None:
+    trainer = _trainer(**options)
+    follow_paper_schedule(trainer, model)
+    assert trainer.max_steps == 77
+    assert trainer.max_epochs == -1
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "epochs"),
+    [
+        ({"max_steps": 5}, 5, None),
+        ({"max_epochs": 3}, -1, 3),
+        ({"max_steps": 5, "max_epochs": 3}, 5, 3),
+        ({"max_steps": 9000}, 9000, None),
+        ({"fast_dev_run": True}, 1, 1),
+        ({"fast_dev_run": 3}, 3, 1),
+    ],
+    ids=str,
+)
+def test_users_limits_win(model: Slsg, options: dict, steps: int, epochs: int | None) -> None:
+    trainer = _trainer(**options)
+    follow_paper_schedule(trainer, model)
+    assert trainer.max_steps == steps
+    assert trainer.max_epochs == epochs
+
+
+def test_validation_that_nobody_reads_is_skipped(model: Slsg) -> None:
+    trainer = _trainer()
+    assert skip_idle_validation(trainer, model)
+    assert trainer.limit_val_batches == 0
+
+
+@pytest.mark.parametrize("limit", [0.5, 2, 1, 0.0], ids=repr)
+def test_users_validation_limit_wins(model: Slsg, limit: float) -> None:
+    """The whole number 1 asks for one batch; only the default, 1.0, stands for all of them."""
+    trainer = _trainer(limit_val_batches=limit)
+    assert not skip_idle_validation(trainer, model)
+    assert trainer.limit_val_batches == limit
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"post_processor": PostProcessor()},
+        {"post_processor": PostProcessor(enable_normalization=False)},
+        {"evaluator": Evaluator(val_metrics=[AUROC(fields=["pred_score", "gt_label"])])},
+    ],
+    ids=["normalisation", "thresholds", "metric"],
+)
+def test_validation_that_somebody_reads_stays(options: dict) -> None:
+    trainer = _trainer()
+    assert not skip_idle_validation(trainer, _model(**options))
+    assert trainer.limit_val_batches == 1.0
+
+
+def _with_datamodule(datamodule: object) -> Trainer:
+    trainer = _trainer()
+    trainer.datamodule = datamodule  # type: ignore[attr-defined]
+    return trainer
+
+
+def test_default_batch_size_becomes_the_papers(tmp_path: Path) -> None:
+    for datamodule in (Folder("parts", normal_dir="good", root=tmp_path), MVTecLOCO(tmp_path)):
+        default = datamodule.eval_batch_size
+        use_paper_batch_size(_with_datamodule(datamodule), 4)
+        assert datamodule.train_batch_size == 4
+        assert datamodule.eval_batch_size == default
+
+
+def test_users_batch_size_wins(tmp_path: Path) -> None:
+    datamodule = Folder("parts", normal_dir="good", root=tmp_path, train_batch_size=7)
+    use_paper_batch_size(_with_datamodule(datamodule), 4)
+    assert datamodule.train_batch_size == 7
+
+
+@pytest.mark.parametrize("datamodule", [None, object()], ids=["loaders alone", "foreign data module"])
+def test_other_data_is_left_alone(datamodule: object) -> None:
+    use_paper_batch_size(_with_datamodule(datamodule), 4)
+    trainer = _trainer()
+    use_paper_batch_size(trainer, 4)
+    assert getattr(trainer, "datamodule", None) is None
