@@ -1,0 +1,26 @@
+"""The wheel holds the whole package."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # a copy: builds leave folders behind, and take over what earlier builds left
+    shutil.copytree(
+        REPOSITORY / "anomalib_slsg", source / "anomalib_slsg", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    package = REPOSITORY / "anomalib_slsg"
+    expected = [path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*.py")]
+    assert sorted(names) == sorted([*expected, "anomalib_slsg/py.typed"])
