@@ -216,8 +216,7 @@ class Slsg(AnomalibModule):
     def configure_callbacks(self) -> Sequence[Callback]:
         """Add the generative pre-training, unless it is off or the trainer has one already."""
         callbacks = list(cast("Sequence[Callback]", super().configure_callbacks()))
-        given = [callback for callback in self._trainer_callbacks() if isinstance(callback, GenerativePretraining)]
-        if not given and self.pretraining_options is not None:
+        if not self._pretraining_callbacks() and self.pretraining_options is not None:
             callbacks.append(GenerativePretraining(self.pretraining_options))
         return callbacks
 
@@ -234,8 +233,7 @@ class Slsg(AnomalibModule):
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
         self._seed = torch.initial_seed()
         self.to(memory_format=torch.channels_last)
-        pretraining = [c for c in self._trainer_callbacks() if isinstance(c, GenerativePretraining)]
-        supplied = any(callback.supplies_encoder for callback in pretraining)
+        supplied = any(callback.supplies_encoder for callback in self._pretraining_callbacks())
         if not self.encoder_ready and not supplied:
             if self.encoder_weights is None:
                 logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
@@ -376,8 +374,9 @@ class Slsg(AnomalibModule):
             batch = images[indices].to(self.device)
             yield self.model.normalise(batch)
 
-    def _trainer_callbacks(self) -> list[Callback]:
-        return list(self.trainer.callbacks) if self._trainer is not None else []  # type: ignore[attr-defined]
+    def _pretraining_callbacks(self) -> list[GenerativePretraining]:
+        callbacks = self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]
+        return [callback for callback in callbacks if isinstance(callback, GenerativePretraining)]
 
 
 def _resolve_pre_processor(

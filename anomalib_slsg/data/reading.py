@@ -31,15 +31,31 @@ def read_image(path: str | Path, as_tensor: bool = False) -> torch.Tensor | np.n
     Raises:
         ValueError: If the file is broken or not an image, naming it.
     """
+    rgb = read_rgb(path)
+    return to_dtype(to_image(rgb), torch.float32, scale=True) if as_tensor else rgb / 255.0
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Read an image as 8-bit RGB; :func:`read_image` with whole numbers.
+
+    Args:
+        path: File of any format that Pillow reads.
+
+    Returns:
+        Array of shape (H, W, 3), uint8.
+
+    Raises:
+        ValueError: If the file is broken or not an image, naming it.
+    """
     try:
         with Image.open(path) as image:
             rgb = _deep_to_rgb(image) if image.mode in DEEP_MODES else image.convert("RGB")
+            return np.array(rgb)
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
         msg = f"'{path}' is truncated or not a readable image ({error}); repair or remove it"
         raise ValueError(msg) from error
-    return to_dtype(to_image(rgb), torch.float32, scale=True) if as_tensor else np.asarray(rgb) / 255.0
 
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:

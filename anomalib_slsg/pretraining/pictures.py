@@ -28,7 +28,7 @@ def log_reconstructions(
         mask: 1 where the image is hidden, of shape (B, 1, H, W).
         epoch: Epochs done.
     """
-    # batch statistics without a change to the running ones: momentum has no part in a copy that is thrown away
+    # drawn with the batch statistics of training; the running ones are put back, so that pictures leave no trace
     statistics = {name: buffer.clone() for name, buffer in gpt_net.named_buffers()}
     reconstruction, auxiliary = gpt_net(normalised * (1 - mask))
     for name, buffer in gpt_net.named_buffers():

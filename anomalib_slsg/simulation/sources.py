@@ -7,11 +7,11 @@ import math
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation.texture import procedural_textures
 
 logger = logging.getLogger(__name__)
@@ -27,23 +27,6 @@ MARGIN = 1.25
 def list_images(folder: Path) -> list[Path]:
     """All image files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Read any image file (grey, palette, alpha, 16 bit) as 8-bit RGB.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        ValueError: If the file cannot be decoded. The message names it.
-    """
-    data = np.fromfile(path, dtype=np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if pixels is None:
-        msg = f"Cannot read the image file {path}: it is broken or no image. Replace or delete it."
-        raise ValueError(msg)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 class TextureBank:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation.foreground import Foreground
-from anomalib_slsg.simulation.sources import read_rgb
 from anomalib_slsg.simulation.texture import procedural_textures
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_slsg.simulation.sources import TextureBank, read_rgb, shuffled_grid
+from anomalib_slsg.data.reading import read_rgb
+from anomalib_slsg.simulation.sources import TextureBank, shuffled_grid
 from anomalib_slsg.simulation.texture import PATTERNS, procedural_textures
 
 
