@@ -27,7 +27,7 @@ from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.loss import SegmentationLoss
-from anomalib_slsg.metrics.anomaly_type import add_anomaly_type_metrics
+from anomalib_slsg.metrics.defaults import add_loco_metrics
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
@@ -227,7 +227,7 @@ class Slsg(AnomalibModule):
             follow_paper_schedule(self.trainer, self)
             self._validation_skipped = skip_idle_validation(self.trainer, self)
         if stage in {"validate", "test"} and self._default_evaluator:
-            add_anomaly_type_metrics(self.evaluator, getattr(self.trainer, "datamodule", None))
+            add_loco_metrics(self.evaluator, getattr(self.trainer, "datamodule", None))
 
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""

@@ -1,5 +1,7 @@
-"""Metrics of the LOCO protocol for anomalib's evaluator."""
+"""Metrics of the LOCO protocol, for anomalib's evaluator and for maps on disk."""
 
 from anomalib_slsg.metrics.anomaly_type import AnomalyTypeAUROC
+from anomalib_slsg.metrics.map_writer import AnomalyMapWriter
+from anomalib_slsg.metrics.spro_metrics import AUSPRO, SPROCurve
 
-__all__ = ["AnomalyTypeAUROC"]
+__all__ = ["AUSPRO", "AnomalyMapWriter", "AnomalyTypeAUROC", "SPROCurve"]

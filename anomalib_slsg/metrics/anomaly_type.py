@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from anomalib.data import AnomalibDataModule
-from anomalib.metrics import AnomalibMetric, Evaluator
+from anomalib.metrics import AnomalibMetric
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.prints import rank_zero_warn
 
 GOOD, LOGICAL, STRUCTURAL, OTHER = range(4)
 TYPE_OF_FOLDER = {"good": GOOD, "logical_anomalies": LOGICAL, "structural_anomalies": STRUCTURAL}
@@ -39,19 +39,24 @@ class _AnomalyTypeAUROC(Metric):
     def compute(self) -> Tensor:
         scores, types = dim_zero_cat(self.scores), dim_zero_cat(self.types)
         good = scores[types == GOOD]
-        if self.anomaly_type == "all":
-            return area_under_roc(good, scores[types != GOOD])
-        logical = area_under_roc(good, scores[types == LOGICAL])
-        structural = area_under_roc(good, scores[types == STRUCTURAL])
-        by_type = {"logical": logical, "structural": structural, "mean": (logical + structural) / 2}
-        return by_type[self.anomaly_type]
+        anomalous = {
+            "all": [types != GOOD],
+            "logical": [types == LOGICAL],
+            "structural": [types == STRUCTURAL],
+            "mean": [types == LOGICAL, types == STRUCTURAL],
+        }[self.anomaly_type]
+        value = torch.stack([area_under_roc(good, scores[chosen]) for chosen in anomalous]).mean()
+        if value.isnan():
+            missing = "no good images" if not len(good) else "no anomalous images of that type"
+            rank_zero_warn(f"Image AUROC of anomaly_type '{self.anomaly_type}' is undefined: {missing}.", UserWarning)
+        return value
 
 
 class AnomalyTypeAUROC(AnomalibMetric, _AnomalyTypeAUROC):  # type: ignore[misc]
     """Image AUROC of one type of anomaly against the good images.
 
     The type is the name of the image's folder, ``logical_anomalies`` or ``structural_anomalies``. Ranks decide, so raw
-    scores of any range serve. NaN if there are no images of the type.
+    scores of any range serve. NaN with a warning if there are no images of the type, or no good ones.
 
     Args:
         anomaly_type: ``logical``, ``structural``, the ``mean`` of both, or ``all`` anomalies together.
@@ -97,25 +102,3 @@ def area_under_roc(negative: Tensor, positive: Tensor) -> Tensor:
     below = torch.searchsorted(ordered, positive.double(), side="left")
     not_above = torch.searchsorted(ordered, positive.double(), side="right")
     return (below + not_above).double().mean() / (2 * len(negative))
-
-
-def add_anomaly_type_metrics(evaluator: Any, datamodule: Any) -> None:
-    """Add the types' AUROCs to the test metrics when the test set is a LOCO tree; do nothing otherwise.
-
-    Args:
-        evaluator: The model's evaluator, if it has one.
-        datamodule: The trainer's data module.
-    """
-    if not isinstance(evaluator, Evaluator) or not isinstance(datamodule, AnomalibDataModule):
-        return
-    given = any(isinstance(metric, AnomalyTypeAUROC) for metric in evaluator.test_metrics)
-    if given or not hasattr(datamodule, "test_data"):
-        return
-    folders = {Path(path).parent.name for path in datamodule.test_data.samples["image_path"]}
-    present: list[AnomalyType] = []
-    if "logical_anomalies" in folders:
-        present.append("logical")
-    if "structural_anomalies" in folders:
-        present.append("structural")
-    wanted: list[AnomalyType] = [*present, "mean"] if len(present) == 2 else present
-    evaluator.test_metrics.extend(AnomalyTypeAUROC(anomaly_type, prefix="image_") for anomaly_type in wanted)

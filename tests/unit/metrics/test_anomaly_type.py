@@ -1,19 +1,16 @@
 """AUROC by type of anomaly, against scikit-learn."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from anomalib.data import Folder, ImageBatch
-from anomalib.metrics import AUROC, Evaluator
-from PIL import Image
+from anomalib.data import ImageBatch
 from sklearn.metrics import roc_auc_score
 
 from anomalib_slsg.metrics import AnomalyTypeAUROC
-from anomalib_slsg.metrics.anomaly_type import add_anomaly_type_metrics, area_under_roc
+from anomalib_slsg.metrics.anomaly_type import area_under_roc
 
 FOLDERS = ["good", "logical_anomalies", "structural_anomalies", "broken"]
 
@@ -113,44 +110,3 @@ def test_area_is_exact_where_single_precision_is_not() -> None:
     """Every one of 5,000 x 5,000 pairs counts."""
     negative, positive = torch.arange(5000.0), torch.arange(5000.0) + 0.5
     assert area_under_roc(negative, positive).item() == pytest.approx(5001 / 10000, abs=1e-14)
-
-
-def _datamodule(root: Path, *folders: str) -> Folder:
-    for folder in ("train", "good", *folders):
-        (root / folder).mkdir()
-        Image.new("RGB", (8, 8)).save(root / folder / "0.png")
-    datamodule = Folder("part", "train", root, abnormal_dir=folders, normal_test_dir="good", val_split_mode="none")
-    datamodule.setup()
-    return datamodule
-
-
-@pytest.mark.parametrize(
-    ("folders", "expected"),
-    [
-        (("logical_anomalies", "structural_anomalies"), ["logical", "structural", "mean"]),
-        (("logical_anomalies",), ["logical"]),
-        (("structural_anomalies",), ["structural"]),
-        (("scratch",), []),
-    ],
-    ids=str,
-)
-def test_loco_trees_get_their_types_metrics(tmp_path: Path, folders: tuple[str, ...], expected: list[str]) -> None:
-    evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
-    datamodule = _datamodule(tmp_path, *folders)
-    for _ in range(2):
-        add_anomaly_type_metrics(evaluator, datamodule)
-    names = [metric.name for metric in evaluator.test_metrics]  # type: ignore[union-attr]
-    assert names[1:] == [f"image_AUROC_{kind}" for kind in expected]
-
-
-def test_users_own_choice_of_types_stays(tmp_path: Path) -> None:
-    evaluator = Evaluator(test_metrics=[AnomalyTypeAUROC("all")])
-    add_anomaly_type_metrics(evaluator, _datamodule(tmp_path, "logical_anomalies"))
-    assert len(evaluator.test_metrics) == 1
-
-
-def test_nothing_is_added_without_evaluator_or_data() -> None:
-    add_anomaly_type_metrics(None, None)
-    evaluator = Evaluator(test_metrics=[])
-    add_anomaly_type_metrics(evaluator, None)
-    assert len(evaluator.test_metrics) == 0

@@ -1,0 +1,135 @@
+"""Anomaly maps as they are compared with masks: finite, and of the masks' size."""
+
+import struct
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+# What the readers and their decoders raise for broken files.
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError, struct.error, tifffile.TiffFileError)
+# Rows that are interpolated at a time: few enough to stay in the processor's cache.
+ROWS = 32
+ENDINGS = (".tiff", ".tif", ".npy")
+
+
+def read_map(path: Path) -> Array:
+    """Read an anomaly map.
+
+    Args:
+        path: TIFF or NPY of real numbers, of shape (H, W), or with axes of length 1 in addition.
+
+    Returns:
+        The map, of shape (H, W).
+
+    Raises:
+        ValueError: If the file is broken, or has another shape or content.
+    """
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else tifffile.imread(path)
+    except UNREADABLE as error:
+        msg = f"the anomaly map '{path}' cannot be read ({error})"
+        raise ValueError(msg) from error
+    if not isinstance(values, np.ndarray):
+        msg = f"the anomaly map '{path}' cannot be read (it is an archive, not an array)"
+        raise ValueError(msg)
+    return check_map(values, path)
+
+
+def check_map(values: np.ndarray, name: object) -> Array:
+    """Check an anomaly map.
+
+    Args:
+        values: The map.
+        name: What errors call it.
+
+    Returns:
+        The map, of shape (H, W), float32 unless it needs float64.
+
+    Raises:
+        ValueError: If it is not one matrix of finite numbers.
+    """
+    if np.squeeze(values).ndim != 2 and values.ndim != 2:
+        msg = f"the anomaly map '{name}' has the shape {values.shape}; it should have two axes, height and width"
+        raise ValueError(msg)
+    if values.dtype.kind not in "fiub":
+        msg = f"the anomaly map '{name}' holds {values.dtype}, which is no kind of real number"
+        raise ValueError(msg)
+    values = values if values.ndim == 2 else np.squeeze(values)
+    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    if not np.isfinite(values).all():
+        msg = f"the anomaly map '{name}' holds NaN or infinity"
+        raise ValueError(msg)
+    return values
+
+
+def check_aspect(map_shape: tuple[int, int], shape: tuple[int, int], name: object) -> None:
+    """Check that a map can show the whole of an image.
+
+    A map has its image's aspect, within a pixel of rounding, or is square, since many models squeeze images of all
+    aspects into a square.
+
+    Args:
+        map_shape: Height and width of the map.
+        shape: Height and width of the masks.
+        name: What errors call the map.
+
+    Raises:
+        ValueError: If the aspect is another.
+    """
+    (height, width), (full_height, full_width) = map_shape, shape
+    fits = abs(width - height * full_width / full_height) <= 1 or abs(height - width * full_height / full_width) <= 1
+    if not fits and height != width:
+        msg = (
+            f"the anomaly map '{name}' has {width}x{height} pixels, its image {full_width}x{full_height}; "
+            "it should have the image's aspect or be square"
+        )
+        raise ValueError(msg)
+
+
+def resize_map(values: Array, shape: tuple[int, int]) -> Array:
+    """Resize a map by bilinear interpolation, corners not aligned.
+
+    Equal neighbours give exactly their value, which OpenCV and PyTorch promise only up to rounding: rounding would
+    put the ties of flat regions into a random order.
+
+    Args:
+        values: Map of shape (h, w).
+        shape: Height H and width W.
+
+    Returns:
+        Map of shape (H, W) and of the same dtype.
+    """
+    if values.shape == shape:
+        return values
+    top, bottom, down = _neighbours(values.shape[0], shape[0])
+    left, right, across = _neighbours(values.shape[1], shape[1])
+    wide = values[:, left]
+    wide += across.astype(values.dtype) * (values[:, right] - wide)  # (h, W)
+    full = np.empty(shape, values.dtype)
+    weights = down.astype(values.dtype)[:, None]
+    for start in range(0, shape[0], ROWS):
+        rows = slice(start, start + ROWS)
+        above = wide[top[rows]]
+        below = wide[bottom[rows]]
+        below -= above
+        below *= weights[rows]
+        np.add(below, above, out=full[rows])  # (H, W)
+    return full
+
+
+@lru_cache(maxsize=64)
+def _neighbours(size: int, new_size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Give the two old places that each new one lies between, and its distance from the first."""
+    centres = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
+    lower = centres.astype(np.intp)
+    return lower, np.minimum(lower + 1, size - 1), centres - lower
+
+
+def write_map(path: Path, values: Array) -> None:
+    """Write a map as an uncompressed TIFF, which the data set's own evaluation reads too."""
+    tifffile.imwrite(path, values)

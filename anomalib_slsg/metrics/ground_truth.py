@@ -1,0 +1,191 @@
+"""Defects of a test image, read from a tree of MVTec LOCO's format."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalib_slsg.data.reading import UNREADABLE
+
+GOOD = "good"
+DEFECTS_CONFIG = "defects_config.json"
+GROUND_TRUTH = "ground_truth"
+
+
+@dataclass(frozen=True)
+class DefectType:
+    """An entry of ``defects_config.json``.
+
+    Attributes:
+        name: Name of the defect.
+        saturation_threshold: Area that has to be found, in pixels, or as a share of the defect's area.
+        relative_saturation: Whether it is a share.
+    """
+
+    name: str
+    saturation_threshold: float
+    relative_saturation: bool
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One defect of one image.
+
+    Attributes:
+        type: Its type.
+        mask: Boolean, of shape (H, W).
+    """
+
+    type: DefectType
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What is known of one test image.
+
+    Attributes:
+        group: Name of its folder, for instance ``good`` or ``logical_anomalies``.
+        shape: Height and width in pixels.
+        defects: Its defects, none in good images.
+    """
+
+    group: str
+    shape: tuple[int, int]
+    defects: list[Defect]
+
+
+def read_ground_truth(image_path: Path) -> GroundTruth:
+    """Read what belongs to ``<category>/test/<group>/<name>.png``.
+
+    Every PNG of ``<category>/ground_truth/<group>/<name>/`` is one defect, whose pixel value looks up its type in
+    ``<category>/defects_config.json``.
+
+    Args:
+        image_path: The test image.
+
+    Returns:
+        Its group, size and defects.
+
+    Raises:
+        FileNotFoundError: If the image, a mask or the configuration is missing.
+        ValueError: If a file is broken, a mask is empty, has several values, one that the configuration does not know,
+            or another size than its image.
+    """
+    shape = image_shape(image_path)
+    group = image_path.parent.name
+    if group == GOOD:
+        return GroundTruth(group, shape, [])
+    category = image_path.parents[2]
+    config = category / DEFECTS_CONFIG
+    types = _read_config(config, config.stat().st_mtime_ns if config.is_file() else 0)
+    files = _mask_files(category / GROUND_TRUTH / group / image_path.stem, image_path)
+    return GroundTruth(group, shape, [_read_defect(file, shape, types, config) for file in files])
+
+
+def read_defects_config(path: Path) -> dict[int, DefectType]:
+    """Read ``defects_config.json``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Type of defect of each pixel value.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is broken.
+    """
+    if not path.is_file():
+        msg = f"'{path}' is missing; it tells the type and the saturation of each mask's pixel value"
+        raise FileNotFoundError(msg)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        types = {int(entry["pixel_value"]): _defect_type(entry) for entry in entries}
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+        msg = (
+            f"'{path}' is not a list of entries with defect_name, pixel_value, saturation_threshold and "
+            f"relative_saturation ({reason})"
+        )
+        raise ValueError(msg) from error
+    if len(types) < len(entries):
+        msg = f"'{path}' gives a pixel_value to two defects"
+        raise ValueError(msg)
+    return types
+
+
+def image_shape(path: Path) -> tuple[int, int]:
+    """Height and width of an image, without decoding it.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except UNREADABLE as error:
+        if isinstance(error, FileNotFoundError):
+            msg = f"the test image '{path}' is missing; its size and its folder tell the ground truth"
+            raise FileNotFoundError(msg) from error
+        msg = f"'{path}' is not a readable image ({error})"
+        raise ValueError(msg) from error
+
+
+def _defect_type(entry: dict) -> DefectType:
+    threshold = float(entry["saturation_threshold"])
+    if not 0 < threshold < float("inf"):
+        msg = f"saturation_threshold is {threshold}"
+        raise ValueError(msg)
+    return DefectType(str(entry["defect_name"]), threshold, bool(entry["relative_saturation"]))
+
+
+@lru_cache(maxsize=16)
+def _read_config(path: Path, changed: int) -> dict[int, DefectType]:
+    # the time of its last change is part of the key, so that a file that was mended is read again
+    del changed
+    return read_defects_config(path)
+
+
+def _mask_files(folder: Path, image_path: Path) -> list[Path]:
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        msg = f"'{folder}' holds no masks of '{image_path}'; each defect has one, 000.png, 001.png and so on"
+        raise FileNotFoundError(msg)
+    width = len(files[0].stem)
+    for number, file in enumerate(files):
+        # names that are no numbers are no sequence that could have a gap
+        if re.fullmatch(r"\d+", file.stem) and int(file.stem) != number:
+            msg = f"the mask '{folder / f'{number:0{width}d}.png'}' is missing, '{file}' is there"
+            raise FileNotFoundError(msg)
+    return files
+
+
+def _read_defect(file: Path, shape: tuple[int, int], types: dict[int, DefectType], config: Path) -> Defect:
+    mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2:
+        msg = f"the mask '{file}' is {'not a readable PNG' if mask is None else 'not a grey image'}"
+        raise ValueError(msg)
+    if mask.shape != shape:
+        msg = f"the mask '{file}' has {_size(mask.shape)} pixels, its image {_size(shape)}"
+        raise ValueError(msg)
+    value = int(mask.max())
+    marked = mask > 0
+    if value == 0 or np.any(mask[marked] != value):
+        msg = f"the mask '{file}' {'marks nothing' if value == 0 else 'has more than one value; it is one defect'}"
+        raise ValueError(msg)
+    if value not in types:
+        msg = f"the mask '{file}' has the value {value}, which '{config}' does not list"
+        raise ValueError(msg)
+    return Defect(types[value], marked)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

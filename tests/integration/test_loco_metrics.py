@@ -1,0 +1,151 @@
+"""sPRO with real models: Slsg's defaults, PatchCore, PaDiM, the command line, and maps on disk."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import yaml
+from anomalib.data import MVTecLOCO
+from anomalib.metrics import Evaluator
+from anomalib.models import AnomalibModule, Padim, Patchcore
+from anomalib.post_processing import PostProcessor
+from anomalib.pre_processing import PreProcessor
+from torchvision.transforms.v2 import Resize
+
+from anomalib_slsg.data.reading import read_image
+from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC, SPROCurve
+from anomalib_slsg.metrics.anomaly_maps import read_map
+from anomalib_slsg.metrics.evaluate import evaluate, main
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import MakeEngine, MakeModel, RunCommand
+
+CONFIG = [{"defect_name": "bar", "pixel_value": 255, "saturation_threshold": 50, "relative_saturation": False}]
+SIZE = (32, 32)
+
+
+@pytest.fixture(scope="module")
+def loco_root(mvtec_loco_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy of the drawn tree with a configuration of its defects."""
+    root = tmp_path_factory.mktemp("loco_metrics") / "loco"
+    shutil.copytree(mvtec_loco_tree, root)
+    (root / "part" / "defects_config.json").write_text(json.dumps(CONFIG))
+    return root
+
+
+def _data(root: Path) -> MVTecLOCO:
+    return MVTecLOCO(root=root, category="part", num_workers=0)
+
+
+def _padim(normalise: bool) -> Padim:
+    return Padim(n_features=20, **_options(normalise))
+
+
+def _patchcore(normalise: bool) -> Patchcore:
+    return Patchcore(coreset_sampling_ratio=0.05, **_options(normalise))
+
+
+def _options(normalise: bool) -> dict[str, Any]:
+    metrics = [AUSPRO(0.3), AUSPRO(0.3, "logical", prefix="pixel_"), SPROCurve(), AnomalyTypeAUROC("mean")]
+    return {
+        "backbone": "resnet18",
+        "layers": ["layer1"],
+        "pre_trained": False,
+        "pre_processor": PreProcessor(transform=Resize(SIZE, antialias=True)),
+        "post_processor": PostProcessor(enable_normalization=normalise),
+        "evaluator": Evaluator(test_metrics=metrics),
+        "visualizer": False,
+    }
+
+
+def test_slsg_measures_spro_on_loco_trees_by_itself(
+    make_model: "MakeModel", make_engine: "MakeEngine", loco_root: Path, tmp_path: Path
+) -> None:
+    engine, model = make_engine(tmp_path, max_steps=1), make_model()
+    (metrics,) = engine.train(model, datamodule=_data(loco_root))
+    found = [metrics[f"pixel_AUSPRO_{kind}"] for kind in ("logical", "structural", "mean")]
+    assert all(0 <= value <= 1 for value in found)
+    assert found[2] == pytest.approx((found[0] + found[1]) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("make", [_patchcore, _padim])
+def test_other_models_and_their_raw_maps_on_disk(
+    make: Callable[[bool], AnomalibModule], make_engine: "MakeEngine", loco_root: Path, tmp_path: Path
+) -> None:
+    """What the metric logs and what the command finds in the written maps are the same."""
+    torch.manual_seed(0)
+    model = make(False)
+    engine = make_engine(tmp_path, callbacks=[AnomalyMapWriter(str(tmp_path / "maps"))])
+    engine.fit(model, datamodule=_data(loco_root))
+    (metrics,) = engine.test(model, datamodule=_data(loco_root), verbose=False)
+    found = evaluate(loco_root, "part", tmp_path / "maps", (0.3,)).auc_spro
+    assert metrics["AUSPRO_0.3_mean"] == pytest.approx(found["mean"]["0.3"], abs=1e-6)
+    assert metrics["pixel_AUSPRO_0.3_logical"] == pytest.approx(found["logical_anomalies"]["0.3"], abs=1e-6)
+    assert 0 <= metrics["AUROC_mean"] <= 1
+    assert 0 <= metrics["SPROCurve_all"] <= 1
+    fpr, spro, _ = model.evaluator.test_metrics[2].points()
+    assert len(fpr) == len(spro)
+
+
+@pytest.mark.parametrize("full_size", [False, True])
+def test_written_maps_are_not_normalised(
+    full_size: bool, make_engine: "MakeEngine", loco_root: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = _padim(normalise=True)
+    writer = AnomalyMapWriter(str(tmp_path / "maps"), category="renamed", full_size=full_size)
+    engine = make_engine(tmp_path, callbacks=[writer])
+    engine.fit(model, datamodule=_data(loco_root))
+    engine.test(model, datamodule=_data(loco_root), verbose=False)
+    images = sorted((loco_root / "part" / "test").glob("*/*.png"))
+    assert len(images) == 7
+    for path in images:
+        written = read_map(tmp_path / "maps" / "renamed" / "test" / path.parent.name / f"{path.stem}.tiff")
+        image = read_image(path, as_tensor=True)[None]
+        with torch.no_grad():
+            normalised = model.eval()(image).anomaly_map[0, 0]
+            raw = model.model.eval()(Resize(SIZE, antialias=True)(image)).anomaly_map[0, 0]
+        assert written.shape == ((64, 64) if full_size else SIZE)
+        expected = raw if not full_size else torch.nn.functional.interpolate(raw[None, None], (64, 64), mode="bilinear")
+        torch.testing.assert_close(torch.from_numpy(written), expected.squeeze(), rtol=1e-3, atol=1e-3)
+        assert (normalised - raw).abs().max() > 0.05
+
+
+def test_models_without_maps_are_refused() -> None:
+    writer = AnomalyMapWriter("maps")
+    with pytest.raises(ValueError, match="Padim makes no anomaly maps"):
+        writer.on_test_batch_end(None, Padim(pre_trained=False), None, object(), 0)  # type: ignore[arg-type]
+
+
+def test_command_line(run_command: "RunCommand", loco_root: Path, tmp_path: Path) -> None:
+    """The configuration in the metrics' README, and the command line in the writer's documentation."""
+    readme = (Path(sys.modules["anomalib_slsg.metrics"].__file__ or "").parent / "README.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    config = yaml.safe_load(text)
+    config["model"]["init_args"] |= {"backbone": "resnet18", "layers": ["layer1"], "pre_trained": False}
+    config["model"]["init_args"]["coreset_sampling_ratio"] = 0.001
+    config["data"]["init_args"] |= {"root": str(loco_root), "category": "part", "num_workers": 0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (line,) = re.findall(r"(--trainer\.callbacks\S* \S+) (--trainer\.callbacks\.output_dir \S+)``", _documentation())
+    callback = " ".join(line).split()
+    result = run_command(tmp_path, "train", "--config", "config.yaml", "--trainer.accelerator", "cpu", *callback)
+    assert {"pixel_AUSPRO_logical", "pixel_AUSPRO_mean", "image_AUROC_logical"} <= result.metrics.keys()
+    main(
+        [
+            *("--dataset", str(loco_root), "--category", "part", "--anomaly_maps", str(tmp_path / "maps")),
+            *("--output", str(tmp_path / "evaluation"), "--fpr_limits", "0.05"),
+        ]
+    )
+    found = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["localization"]["auc_spro"]
+    assert result.metrics["pixel_AUSPRO_logical"] == pytest.approx(found["logical_anomalies"]["0.05"], abs=1e-6)
+    assert result.metrics["pixel_AUSPRO_mean"] == pytest.approx(found["mean"]["0.05"], abs=1e-6)
+
+
+def _documentation() -> str:
+    return " ".join((AnomalyMapWriter.__doc__ or "").split())

@@ -1,0 +1,72 @@
+"""Metrics that trees of MVTec LOCO's format get by themselves."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.metrics import AUROC, Evaluator
+
+from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC
+from anomalib_slsg.metrics.defaults import add_loco_metrics
+
+
+def _datamodule(source: Path, root: Path, folders: list[str], config: bool) -> MVTecLOCO:
+    shutil.copytree(source, root)
+    for kind in {"logical_anomalies", "structural_anomalies"} - set(folders):
+        shutil.rmtree(root / "part" / "test" / kind)
+        shutil.rmtree(root / "part" / "ground_truth" / kind)
+    if config:
+        (root / "part" / "defects_config.json").write_text(json.dumps([]))
+    datamodule = MVTecLOCO(root=root, category="part", num_workers=0)
+    datamodule.setup()
+    return datamodule
+
+
+def _names(evaluator: Evaluator) -> list[str]:
+    return [metric.name for metric in evaluator.test_metrics]
+
+
+@pytest.mark.parametrize("config", [True, False], ids=["with configuration", "without"])
+@pytest.mark.parametrize(
+    ("folders", "kinds"),
+    [
+        (["logical_anomalies", "structural_anomalies"], ["logical", "structural", "mean"]),
+        (["logical_anomalies"], ["logical"]),
+        (["structural_anomalies"], ["structural"]),
+    ],
+    ids=str,
+)
+def test_loco_trees_get_the_metrics_of_their_types(
+    mvtec_loco_tree: Path, tmp_path: Path, folders: list[str], kinds: list[str], config: bool
+) -> None:
+    evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
+    datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", folders, config)
+    for _ in range(2):
+        add_loco_metrics(evaluator, datamodule)
+    expected = [f"image_AUROC_{kind}" for kind in kinds]
+    expected += [f"pixel_AUSPRO_{kind}" for kind in kinds] if config else []
+    assert _names(evaluator)[1:] == expected
+
+
+def test_users_own_choice_stays(mvtec_loco_tree: Path, tmp_path: Path) -> None:
+    datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
+    evaluator = Evaluator(test_metrics=[AnomalyTypeAUROC("all")])
+    add_loco_metrics(evaluator, datamodule)
+    assert _names(evaluator) == ["AUROC_all", "pixel_AUSPRO_logical"]
+    evaluator = Evaluator(test_metrics=[AUSPRO(0.3)])
+    add_loco_metrics(evaluator, datamodule)
+    assert _names(evaluator) == ["AUSPRO_0.3_mean", "image_AUROC_logical"]
+
+
+def test_other_trees_get_nothing(folder_tree: Path, recwarn: pytest.WarningsRecorder) -> None:
+    datamodule = Folder("parts", "good", folder_tree, "bad", "good_test", num_workers=0)
+    datamodule.setup()
+    evaluator = Evaluator(test_metrics=[])
+    recwarn.clear()
+    for module in (datamodule, None):
+        add_loco_metrics(evaluator, module)
+    add_loco_metrics(None, datamodule)
+    assert _names(evaluator) == []
+    assert not recwarn

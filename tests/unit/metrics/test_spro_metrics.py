@@ -1,0 +1,354 @@
+"""AUSPRO and SPROCurve on batches: hard cases, errors, bounded memory and several processes."""
+
+import copy
+import json
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from anomalib.data import ImageBatch
+from anomalib.metrics import Evaluator
+from jsonargparse import ArgumentParser
+
+from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC, SPROCurve, image_areas, spro_state
+
+
+def _batch(samples: list[Any], dtype: torch.dtype = torch.float32, channel: bool = False) -> ImageBatch:
+    maps = torch.from_numpy(np.stack([sample.scores for sample in samples])).to(dtype)
+    return ImageBatch(
+        image=torch.zeros(len(samples), 3, 2, 2),
+        anomaly_map=maps.unsqueeze(1) if channel else maps,
+        pred_score=maps.flatten(1).amax(dim=1).float(),
+        gt_label=torch.tensor([sample.group != "good" for sample in samples]),
+        image_path=[str(sample.path) for sample in samples],
+    )
+
+
+def _value(batch: ImageBatch, anomaly_type: str = "mean", limit: float = 0.3) -> float:
+    metric = AUSPRO(fpr_limit=limit, anomaly_type=anomaly_type)
+    metric.update(batch)
+    return metric.compute().item()
+
+
+@pytest.fixture
+def samples(tmp_path: Path, random_samples: Any, write_tree: Any) -> list[Any]:
+    return write_tree(tmp_path / "part", random_samples(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -5.0, 1e-30, 1e6])
+@pytest.mark.parametrize("limit", [0.05, 1.0])
+def test_equal_scores_tell_nothing(samples: list[Any], value: float, limit: float) -> None:
+    for sample in samples:
+        # smaller than the mask: interpolation must not make differences
+        sample.scores = np.full((5, 5), value, np.float32)
+    assert _value(_batch(samples), limit=limit) == pytest.approx(limit / 2)
+
+
+def test_maps_of_two_values(samples: list[Any]) -> None:
+    """Perfect maps score 1, inverted ones what the diagonal to (1, 1) leaves."""
+    for sample in samples:
+        defective = np.logical_or.reduce([mask for _, mask in sample.masks] or [np.zeros(sample.size, bool)])
+        sample.scores = defective.astype(np.float32)
+    assert _value(_batch(samples)) == pytest.approx(1)
+    for sample in samples:
+        sample.scores = 1 - sample.scores
+    assert _value(_batch(samples)) == 0
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e6])
+def test_scale_of_scores(samples: list[Any], factor: float) -> None:
+    expected = _value(_batch(samples))
+    for sample in samples:
+        sample.scores = sample.scores * np.float32(factor)
+    assert _value(_batch(samples)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("channel", [False, True])
+def test_types_and_shapes_of_maps(samples: list[Any], reference: Any, dtype: torch.dtype, channel: bool) -> None:
+    batch = _batch(samples, dtype, channel)
+    for sample, values in zip(samples, batch.anomaly_map, strict=True):
+        sample.scores = values.squeeze(0).double().numpy() if channel else values.double().numpy()
+    expected = [reference(samples, f"{kind}_anomalies", 0.3) for kind in ("logical", "structural")]
+    assert _value(batch) == pytest.approx(sum(expected) / 2, abs=1e-6)
+
+
+def test_maps_of_the_inference_mode_and_of_training(samples: list[Any]) -> None:
+    """The mode of Lightning's test loop, and maps that still carry gradients."""
+    expected = _value(_batch(samples))
+    with torch.inference_mode():
+        batch = _batch(samples)
+        batch.anomaly_map = batch.anomaly_map * 1
+        assert batch.anomaly_map.is_inference()
+        assert _value(batch) == expected
+    batch = _batch(samples)
+    batch.anomaly_map.requires_grad_()
+    assert _value(batch) == expected
+
+
+def test_a_refused_batch_changes_nothing(samples: list[Any]) -> None:
+    metric = AUSPRO(0.3)
+    metric.update(_batch(samples))
+    expected = metric.compute().item()
+    samples[-1].scores = np.full_like(samples[-1].scores, np.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        metric.update(_batch(samples))
+    metric._computed = None
+    assert metric.compute().item() == expected
+
+
+@pytest.mark.parametrize("missing", ["logical", "structural"])
+def test_missing_types_are_undefined(samples: list[Any], missing: str) -> None:
+    kept = [sample for sample in samples if sample.group != f"{missing}_anomalies"]
+    for kind in (missing, "mean"):
+        with pytest.warns(UserWarning, match=f"anomaly_type '{kind}' is undefined"):
+            assert math.isnan(_value(_batch(kept), kind))
+    other = "structural" if missing == "logical" else "logical"
+    assert 0 < _value(_batch(kept), other) == _value(_batch(kept), "all") < 1
+
+
+def test_no_normal_pixel_leaves_it_undefined(tmp_path: Path, write_tree: Any, sample_type: Any) -> None:
+    sample = sample_type("logical_anomalies", np.random.rand(4, 4).astype(np.float32), [(255, np.ones((4, 4), bool))])
+    with pytest.warns(UserWarning, match="needs normal pixels"):
+        assert math.isnan(_value(_batch(write_tree(tmp_path / "part", [sample])), "logical"))
+
+
+def _break_config(samples: list[Any], content: str | None) -> Path:
+    path = samples[0].path.parents[2] / "defects_config.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "no json", "{}5", "[1]", '[{"defect_name": "missing"}]', "[]", json.dumps([{"pixel_value": 255}] * 2)],
+    ids=["missing", "text", "rubbish", "numbers", "no keys", "value not listed", "twice"],
+)
+def test_bad_configurations_are_named(samples: list[Any], content: str | None) -> None:
+    path = _break_config(samples, content)
+    with pytest.raises((ValueError, FileNotFoundError), match=str(path)):
+        _value(_batch(samples))
+
+
+def test_pixel_value_that_the_configuration_lacks(samples: list[Any]) -> None:
+    mask = next(samples[0].path.parents[2].glob("ground_truth/*/*/000.png"))
+    cv2.imwrite(str(mask), (cv2.imread(str(mask), 0) > 0).astype(np.uint8) * 7)
+    with pytest.raises(ValueError, match=f"'{mask}' has the value 7"):
+        _value(_batch(samples))
+
+
+def test_missing_masks_are_named(samples: list[Any]) -> None:
+    folders = samples[0].path.parents[2].glob("ground_truth/*/*")
+    several = next(folder for folder in folders if (folder / "001.png").exists())
+    (several / "000.png").unlink()
+    with pytest.raises(FileNotFoundError, match=f"'{several / '000.png'}' is missing"):
+        _value(_batch(samples))
+    for mask in several.iterdir():
+        mask.unlink()
+    with pytest.raises(FileNotFoundError, match=f"'{several}' holds no masks"):
+        _value(_batch(samples))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.zeros((12, 14), np.uint8), "marks nothing"),
+        (np.full((6, 7), 255, np.uint8), "has 7x6 pixels, its image 14x12"),
+        (np.arange(168, dtype=np.uint8).reshape(12, 14), "more than one value"),
+        (np.full((12, 14, 3), 255, np.uint8), "not a grey image"),
+        (None, "not a readable PNG"),
+    ],
+    ids=["empty", "size", "values", "colour", "broken"],
+)
+def test_bad_masks_are_named(samples: list[Any], content: np.ndarray | None, message: str) -> None:
+    mask = next(samples[0].path.parents[2].glob("ground_truth/*/*/000.png"))
+    if content is None:
+        mask.write_bytes(mask.read_bytes()[:30])
+    else:
+        cv2.imwrite(str(mask), content)
+    with pytest.raises(ValueError, match=f"'{mask}'.*{message}"):
+        _value(_batch(samples))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_maps_that_are_not_finite_are_named(samples: list[Any], value: float) -> None:
+    samples[3].scores[2, 2] = value
+    with pytest.raises(ValueError, match=f"'{samples[3].path}' holds NaN or infinity"):
+        _value(_batch(samples))
+
+
+def test_map_of_another_aspect_is_named(samples: list[Any]) -> None:
+    for sample in samples:
+        sample.scores = np.zeros((14, 6), np.float32)
+    with pytest.raises(ValueError, match=f"'{samples[0].path}' has 6x14 pixels, its image 14x12"):
+        _value(_batch(samples))
+
+
+def test_missing_image_is_named(samples: list[Any]) -> None:
+    samples[0].path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"'{samples[0].path}' is missing"):
+        _value(_batch(samples))
+
+
+def test_curve_goes_from_nothing_to_all(samples: list[Any]) -> None:
+    for kind in ("logical", "structural", "all"):
+        metric = SPROCurve(kind)
+        metric.update(_batch(samples))
+        fpr, spro, thresholds = metric.points()
+        assert (fpr[0], spro[0], fpr[-1], spro[-1]) == (0, 0, 1, 1)
+        assert (fpr.diff() >= 0).all()
+        assert (spro.diff() >= 0).all()
+        assert (thresholds.diff() < 0).all()
+        area = torch.trapezoid(spro.double(), fpr.double()).item()
+        assert area == pytest.approx(_value(_batch(samples), kind, 1.0), abs=1e-6)
+        assert area == pytest.approx(metric.compute().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("resolution", [0.5, 0.1])
+def test_points_of_the_curve_are_as_close_as_asked(samples: list[Any], resolution: float) -> None:
+    batch = _batch(samples)
+    full, short = SPROCurve(resolution=1e-9), SPROCurve(resolution=resolution)
+    full.update(batch)
+    short.update(batch)
+    (all_fpr, all_spro, _), (fpr, spro, _) = full.points(), short.points()
+    widest = max(all_fpr.diff().max(), all_spro.diff().max())
+    assert widest < resolution
+    assert max(fpr.diff().max(), spro.diff().max()) <= resolution
+    assert len(fpr) < 9 / resolution < len(all_fpr)
+
+
+def test_undefined_curve_is_empty(samples: list[Any]) -> None:
+    with pytest.warns(UserWarning, match="undefined"):
+        assert [len(values) for values in SPROCurve().points()] == [0, 0, 0]
+    metric = SPROCurve("logical")
+    metric.update(_batch([sample for sample in samples if sample.group == "good"]))
+    with pytest.warns(UserWarning, match="'logical' is undefined"):
+        assert metric.compute().isnan()
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ValueError, match="fpr_limit must be above 0"):
+        AUSPRO(fpr_limit=0)
+    with pytest.raises(ValueError, match="resolution must be above 0"):
+        SPROCurve(resolution=0)
+    with pytest.raises(ValueError, match="'mean' is a mean of areas"):
+        SPROCurve("mean")
+
+
+def test_names() -> None:
+    assert AUSPRO().name == "AUSPRO_mean"
+    assert AUSPRO(0.3, "logical", prefix="pixel_").name == "pixel_AUSPRO_0.3_logical"
+    assert SPROCurve(prefix="pixel_").name == "pixel_SPROCurve_all"
+
+
+def test_figures_show_a_line_for_each_folder(samples: list[Any]) -> None:
+    for metric, lines in ((AUSPRO(), 2), (AUSPRO(anomaly_type="logical"), 1), (SPROCurve(), 1)):
+        metric.update(_batch(samples))
+        figure, title = metric.generate_figure()
+        assert len(figure.axes[0].lines) == lines
+        assert title == "sPRO"
+
+
+def test_batches_repetition_reset_clone_and_pickle(samples: list[Any]) -> None:
+    expected = _value(_batch(samples))
+    metric = AUSPRO(0.3)
+    for part in (samples[:3], samples[3:]):
+        metric.update(_batch(part))
+    for other in (metric, metric.clone(), copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))):
+        assert other.compute().item() == pytest.approx(expected, abs=1e-7)
+    metric.reset()
+    assert metric.tables() == {}
+    assert metric(_batch(samples)).item() == pytest.approx(expected, abs=1e-7)
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_metrics_share_the_work_on_a_batch(samples: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = spro_state.image_areas
+    monkeypatch.setattr(spro_state, "image_areas", lambda *args: calls.append(args) or original(*args))
+    batch = _batch(samples)
+    first, second = AUSPRO(0.3), AUSPRO(0.3)
+    first.update(batch)
+    second.update(batch)
+    assert len(calls) == len(samples)
+    assert first.compute() == second.compute()
+    batch.anomaly_map.neg_()
+    second.reset()
+    second.update(batch)
+    assert len(calls) == 2 * len(samples)
+    assert first.compute() != second.compute()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_thinning_bounds_rows_and_error(
+    seed: int, tmp_path: Path, random_samples: Any, write_tree: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(seed)
+    samples = [sample for _ in range(12) for sample in random_samples(generator)]
+    batch = _batch(write_tree(tmp_path / "part", samples))
+    exact = {kind: _value(batch, kind, 1.0) for kind in ("logical", "structural")}
+    monkeypatch.setattr(spro_state, "_last_batch", None)
+    monkeypatch.setattr(spro_state, "MAX_ROWS", 2000)
+    monkeypatch.setattr(spro_state, "RESOLUTION", 2.0**-6)
+    monkeypatch.setattr(image_areas, "EXACT_SCORES", 50)
+    monkeypatch.setattr(image_areas, "IMAGE_RESOLUTION", 2.0**-5)
+    rows = []
+    for kind, value in exact.items():
+        metric = AUSPRO(1.0, kind)
+        for sample in samples:
+            metric.update(_batch([sample]))
+            rows.append(sum(map(len, metric.scores)))
+        assert metric.compute().item() == pytest.approx(value, abs=0.01)
+        counts = {key: (table.images, table.regions) for key, table in metric.tables().items()}
+        assert sum(regions for _, regions in counts.values()) == sum(len(sample.masks) for sample in samples)
+        assert counts["good", None] == (24, 0)
+    assert max(rows) < 6000 < sum(sample.scores.size for sample in samples)
+
+
+def test_metrics_can_be_written_in_configurations() -> None:
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(Evaluator, "evaluator")
+    metrics = [
+        {"class_path": "anomalib_slsg.metrics.AUSPRO", "init_args": {"fpr_limit": 0.1, "prefix": "pixel_"}},
+        {"class_path": "anomalib_slsg.metrics.SPROCurve", "init_args": {"resolution": 0.01}},
+        {"class_path": "anomalib_slsg.metrics.AnomalyTypeAUROC", "init_args": {"anomaly_type": "logical"}},
+    ]
+    config = {"evaluator": {"class_path": "anomalib.metrics.Evaluator", "init_args": {"test_metrics": metrics}}}
+    evaluator = parser.instantiate_classes(parser.parse_object(config)).evaluator
+    assert [type(metric) for metric in evaluator.test_metrics] == [AUSPRO, SPROCurve, AnomalyTypeAUROC]
+    assert evaluator.test_metrics[0].fpr_limit == 0.1
+
+
+def _process(rank: int, rendezvous: str, batches: list[ImageBatch], results: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    metrics = [AUSPRO(0.3), AUSPRO(0.3, "logical"), AnomalyTypeAUROC("mean")]
+    for metric in metrics:
+        metric.update(batches[rank])
+    results[rank] = [metric.compute().item() for metric in metrics]
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("split", ["alternating", "one has good images only"])
+def test_two_processes_give_the_value_of_one(samples: list[Any], tmp_path: Path, split: str) -> None:
+    if split == "alternating":
+        parts = [samples[::2], samples[1::2]]
+    else:
+        parts = [[s for s in samples if s.group == "good"], [s for s in samples if s.group != "good"]]
+    alone = AnomalyTypeAUROC("mean")
+    alone.update(_batch(samples))
+    expected = [_value(_batch(samples)), _value(_batch(samples), "logical"), alone.compute().item()]
+    with torch.multiprocessing.Manager() as manager:
+        results = manager.dict()
+        arguments = (f"file://{tmp_path / 'rendezvous'}", [_batch(part) for part in parts], results)
+        # spawned processes could not import this module
+        torch.multiprocessing.start_processes(_process, arguments, nprocs=2, start_method="fork")
+        for rank in range(2):
+            assert results[rank] == pytest.approx(expected, abs=1e-7)
