@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -23,9 +22,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Normalize, Resize
 
+from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
+from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import add_loco_metrics
 from anomalib_slsg.networks import SegNet
@@ -82,6 +83,8 @@ class Slsg(AnomalibModule):
         freeze_encoder: Keep the pre-trained encoder as it is while SegNet trains.
         encoder_statistics: Batch-norm statistics of the encoder in SegNet: ``reestimated`` once on whole normal
             images, ``batch`` statistics while training, or ``kept`` as they were loaded or left by GPT-Net.
+        auto_bfloat16: Where the trainer computes in 32 bits, its default, train and infer in bfloat16 if the processor
+            multiplies that several times faster.
         score_pixels: The image score averages this many of the highest pixels of a 256x256 map.
         cache_gibibytes: Memory for decoded training images; larger sets are read again when needed.
         seed: Seeds Python, NumPy and PyTorch before the networks are built. anomalib 2.7's command line reads
@@ -126,6 +129,7 @@ class Slsg(AnomalibModule):
         colour_jitter: float = 0.1,
         freeze_encoder: bool = True,
         encoder_statistics: Literal["reestimated", "batch", "kept"] = "reestimated",
+        auto_bfloat16: bool = True,
         score_pixels: int = 100,
         cache_gibibytes: float = 2.0,
         seed: int | None = None,
@@ -164,7 +168,7 @@ class Slsg(AnomalibModule):
             residual=residual,
             bottleneck_skip=bottleneck_skip,
         )
-        self.model = SlsgModel(seg_net, score_pixels=score_pixels)
+        self.model = SlsgModel(seg_net, score_pixels=score_pixels, auto_bfloat16=auto_bfloat16)
         if freeze_encoder:
             self.model.seg_net.encoder.requires_grad_(False)
         self.register_buffer("encoder_ready", torch.tensor(False))
@@ -203,7 +207,9 @@ class Slsg(AnomalibModule):
             The pre-processor.
         """
         height, width = image_size or (256, 256)
-        return PreProcessor(transform=Resize((height, width), antialias=True))
+        pre_processor = PreProcessor(transform=Resize((height, width), antialias=True))
+        keep_antialiasing(pre_processor)
+        return pre_processor
 
     def configure_post_processor(self) -> PostProcessor:
         """Make the default post-processor: thresholds of 0.5, no normalisation (section 4.9).
@@ -222,7 +228,9 @@ class Slsg(AnomalibModule):
 
     def setup(self, stage: str) -> None:
         """Fill in the schedule and the metrics that depend on the data."""
+        self.to(memory_format=torch.channels_last)
         if stage == "fit":
+            stand_in(getattr(self.trainer, "datamodule", None))
             use_paper_batch_size(self.trainer, self.train_batch_size)
             follow_paper_schedule(self.trainer, self)
             self._validation_skipped = skip_idle_validation(self.trainer, self)
@@ -232,7 +240,13 @@ class Slsg(AnomalibModule):
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
         self._seed = torch.initial_seed()
-        self.to(memory_format=torch.channels_last)
+        if isinstance(self.model.fast_autocast(), torch.autocast):
+            logger.info(
+                "Computing in bfloat16, which this processor multiplies several times faster, with channels last; "
+                "model.auto_bfloat16=false leaves the precision to the trainer."
+            )
+        else:
+            logger.info("Computing in the trainer's precision, %s, with channels last.", self.trainer.precision)
         supplied = any(callback.supplies_encoder for callback in self._pretraining_callbacks())
         if not self.encoder_ready and not supplied:
             if self.encoder_weights is None:
@@ -245,7 +259,8 @@ class Slsg(AnomalibModule):
         """Finish the encoder after the pre-training: its batch norm has seen masked images only."""
         if not self.encoder_ready:
             if self.encoder_statistics == "reestimated":
-                reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
+                with self.model.fast_autocast():
+                    reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
             self.encoder_ready.fill_(True)
         # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
         self._set_modes()
@@ -277,9 +292,9 @@ class Slsg(AnomalibModule):
         simulated = self.simulator(base, others, generator)
         images = torch.cat([colour_jitter(normal, self.colour_jitter, generator), simulated.image])
         target = torch.cat([torch.zeros_like(simulated.mask), simulated.mask])
-        logits, auxiliary_logits = self.model.seg_net.logits(
-            self.model.normalise(images).contiguous(memory_format=torch.channels_last)
-        )
+        inputs = self.model.normalise(images).contiguous(memory_format=torch.channels_last)
+        with self.model.fast_autocast():
+            logits, auxiliary_logits = self.model.seg_net.logits(inputs)
         terms = self.loss(logits, auxiliary_logits, target)
         loss = terms.pop("loss")
         self.log("train_loss", loss, prog_bar=True, batch_size=len(normal))
@@ -318,34 +333,22 @@ class Slsg(AnomalibModule):
             for name, value in checkpoint["hyper_parameters"].items()
         }
 
-    def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
-        """Export as anomalib does, with the resize of training.
-
-        anomalib leaves antialiasing out of exported transforms for the sake of ONNX; larger images would score
-        differently than in the engine.
-
-        Args:
-            export_root: Folder of the export.
-            model_file_name: Name of the file, without its ending.
-
-        Returns:
-            The file.
-        """
-        pre_processor = self.pre_processor
-        if not isinstance(pre_processor, PreProcessor):
-            return super().to_torch(export_root, model_file_name)
-        without_antialiasing = pre_processor.export_transform
-        pre_processor.export_transform = pre_processor.transform
-        try:
-            return super().to_torch(export_root, model_file_name)
-        finally:
-            pre_processor.export_transform = without_antialiasing
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the pre-processor with the antialiasing that anomalib leaves out."""
+        super().on_load_checkpoint(checkpoint)
+        if isinstance(self.pre_processor, PreProcessor):
+            keep_antialiasing(self.pre_processor)
 
     def on_fit_end(self) -> None:
         """Free the cache; validate in full again when asked to."""
         if self._validation_skipped:
             self.trainer.limit_val_batches = 1.0
         self._normal_images = None
+
+    def teardown(self, stage: str) -> None:
+        """Give the data module its training set back, however fitting ended."""
+        if stage == "fit":
+            stand_down(getattr(self.trainer, "datamodule", None))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
@@ -362,6 +365,8 @@ class Slsg(AnomalibModule):
             cache_gibibytes=self.cache_gibibytes,
             show_progress=shows_progress(self.trainer),
         )
+        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None:
+            loader.dataset.keep(self._normal_images.cache)
         examples = self._normal_images.sample(32).to(self.device)
         check_image_size(examples.shape[-2], examples.shape[-1])
         self.simulator.fit(examples)
@@ -393,6 +398,8 @@ def _resolve_pre_processor(
     if transform is not None and _normalises(transform):
         msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
         raise ValueError(msg)
+    if isinstance(pre_processor, PreProcessor):
+        keep_antialiasing(pre_processor)
     return pre_processor
 
 

@@ -61,6 +61,11 @@ class NormalImages:
             )
         self._index_of_path = self._paths()
 
+    @property
+    def cache(self) -> Tensor | None:
+        """All images, of shape (N, 3, H, W), uint8, if they fit the budget."""
+        return self._cache
+
     def __len__(self) -> int:
         """Count the images."""
         return self._length

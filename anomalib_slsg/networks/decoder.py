@@ -6,6 +6,7 @@ from torch import Tensor, cat, nn
 from torch.nn.functional import interpolate
 
 from anomalib_slsg.networks.layers import ConvBlock, UpsamplingBlock
+from anomalib_slsg.precision import full_precision
 
 DECODER_CHANNELS = (256, 128, 64, 32)
 
@@ -68,4 +69,6 @@ class Decoder(nn.Module):
             if 0 < depth < len(skips) and bottleneck_skip is not None:
                 parts.append(interpolate(bottleneck_skip, scale_factor=2 ** (depth + 1), mode="nearest"))
             x = block(cat(parts, dim=1) if len(parts) > 1 else x)
-        return self.head(x)
+        # in full precision: neighbouring values that half precision makes equal could no longer be told apart
+        with full_precision(x.device):
+            return self.head(x.to(self.head.weight.dtype))

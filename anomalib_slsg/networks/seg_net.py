@@ -11,6 +11,7 @@ from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.sg_block import SGBlock
+from anomalib_slsg.precision import full_precision
 
 ANOMALOUS_SHARE = 0.05  # of the pixels of a training batch, roughly
 
@@ -92,7 +93,10 @@ class SegNet(nn.Module):
 
     def _relate(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.encoder(images)
-        return features, self.sg_block(features[-1])
+        # a hundredth of the arithmetic, in which rounding would choose other neighbours
+        with full_precision(images.device):
+            related = self.sg_block(features[-1].to(images.dtype))
+        return features, related
 
     def _decode(self, features: list[Tensor], related: Tensor) -> Tensor:
         skip = self.squeeze(related) if self.squeeze is not None else None

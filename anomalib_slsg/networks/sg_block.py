@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anomalib_slsg.precision import full_precision
+
 
 class SGBlock(nn.Module):
     """Self-attention-based graph convolutional block (section 3.3, Fig. 4).
@@ -69,8 +71,7 @@ class SGBlock(nn.Module):
         query, key = _nodes(self.query(x)), _nodes(self.key(x))  # (B, N, C / 2)
         parts = []
         if self.attention:
-            dense = functional.scaled_dot_product_attention(query, key, _nodes(self.value(x)))  # equations 2-3
-            parts.append(_feature_map(dense, height, width))
+            parts.append(_feature_map(attend(query, key, _nodes(self.value(x))), height, width))
         if self.graph:
             indices = self._top_neighbors(query, key, height, width)
             parts.append(_feature_map(max_relative(_nodes(x), indices), height, width))
@@ -92,7 +93,7 @@ class SGBlock(nn.Module):
     def _top_neighbors(self, query: Tensor, key: Tensor, height: int, width: int) -> Tensor:
         # single precision: neighbours differ by less than bfloat16 resolves; top-k passes no gradient anyway
         dtype = torch.promote_types(query.dtype, torch.float32)
-        with torch.autocast(query.device.type, enabled=False):
+        with full_precision(query.device):
             query = functional.normalize(query.to(dtype), dim=-1)
             key = functional.normalize(key.to(dtype), dim=-1)
             similarity = query @ key.transpose(1, 2)  # (B, N, N), equation 5
@@ -111,6 +112,22 @@ class SGBlock(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the cached positions out of pickles and copies: they are recomputed on the device of first use."""
         return {**self.__dict__, "_positions": {}}
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Relate every node to all others (equations 2-3).
+
+    Args:
+        query: f(X) of shape (B, N, C / 2).
+        key: g(X) of shape (B, N, C / 2).
+        value: h(X) of shape (B, N, C).
+
+    Returns:
+        Weighted sums of the values, of shape (B, N, C).
+    """
+    # kernels and ONNX want an axis of heads; there is one
+    heads = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)  # (B, 1, N, C)
+    return functional.scaled_dot_product_attention(heads[0], heads[1], heads[2]).squeeze(1)
 
 
 def position_encoding(height: int, width: int, channels: int) -> Tensor:

@@ -96,7 +96,8 @@ class GenerativePretraining(Callback):
         seg_net = model.model.seg_net
         # a copy: the strategy may have put hooks on the parameters of the model itself
         gpt_net = GPTNet(copy.deepcopy(seg_net.encoder), seg_net.decoder.channels)
-        self._gan = InpaintingGAN(gpt_net, self.options, trainer.precision_plugin, model.device)
+        precision, fast_autocast = trainer.precision_plugin, model.model.fast_autocast
+        self._gan = InpaintingGAN(gpt_net, self.options, precision, model.device, fast_autocast)
         self._step, self._seed = 0, torch.initial_seed()
         if self._restored is not None:
             self._gan.load_state_dict(self._restored["gan"])
@@ -158,7 +159,7 @@ class GenerativePretraining(Callback):
             assert self._gan is not None
             batch = model.normal_images.sample(4).to(model.device)
             mask = self._mask(batch, stream(self._seed, PICTURE))
-            with trainer.precision_plugin.forward_context():
+            with self._gan.forward_context():
                 log_reconstructions(trainer, self._gan.gpt_net, batch, model.model.normalise(batch), mask, epoch)
         self._save(trainer)
 

@@ -1,6 +1,7 @@
 """The GAN of the pre-training: GPT-Net, D-Net, their optimisers and one training step (section 3.4)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ class InpaintingGAN:
         options: Rates and weights.
         precision: The trainer's precision plugin.
         device: Device of the networks.
+        fast_autocast: Makes a context for forward passes, inside that of the precision plugin.
     """
 
     def __init__(
@@ -29,9 +31,11 @@ class InpaintingGAN:
         options: PretrainingOptions,
         precision: Precision,
         device: torch.device,
+        fast_autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self._options = options
         self._precision = precision
+        self._fast_autocast = fast_autocast
         self._scaler: torch.amp.GradScaler | None = getattr(precision, "scaler", None)
         self.gpt_net = self._place(gpt_net, device)
         self.d_net = self._place(DNet(), device)
@@ -54,18 +58,18 @@ class InpaintingGAN:
         """
         weights = self._options
         adversarial = weights.adversarial_weight > 0
-        with self._precision.forward_context():
+        with self.forward_context():
             reconstruction, auxiliary = self.gpt_net(normalised * (1 - mask))
         losses: dict[str, Tensor] = {}
         if adversarial:
-            with self._precision.forward_context():
+            with self.forward_context():
                 judgements = self.d_net(torch.cat([reconstruction.detach(), images]))
             loss = discriminator_loss(*judgements.chunk(2))
             self._optimise(self._discriminator_optimizer, loss, self.d_net)
             losses["discriminator"] = loss
         # frozen for the generator's turn: its gradient passes through D-Net without being gathered there
         self.d_net.requires_grad_(False)
-        with self._precision.forward_context():
+        with self.forward_context():
             judged = self.d_net(reconstruction) if adversarial else torch.ones_like(images[:, :1])
         self.d_net.requires_grad_(True)
         terms = generator_loss(judged, reconstruction, auxiliary, images)
@@ -79,6 +83,12 @@ class InpaintingGAN:
             self._scaler.update()
         losses |= {**terms._asdict(), "generator": total}
         return {name: value.detach() for name, value in losses.items()}
+
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:
+        """Precision of forward passes."""
+        with self._precision.forward_context(), self._fast_autocast():
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         """Collect all states, so that training can go on from here."""

@@ -7,6 +7,7 @@ import cv2
 import pytest
 import torch
 from anomalib.data import MVTecLOCO
+from anomalib.data.datasets.image.folder import FolderDataset
 from anomalib.loggers import AnomalibTensorBoardLogger
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.post_processing import PostProcessor
@@ -15,6 +16,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anomalib_slsg import GenerativePretraining
+from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
 if TYPE_CHECKING:
@@ -199,3 +201,46 @@ def test_anomalib_s_tensorboard_logger_gets_reconstructions_and_test_images(
     drawn = cv2.imread(str(Path(engine.trainer.default_root_dir) / "images" / "pretraining" / "epoch_001.png"))
     (tmp_path / "logged.png").write_bytes(picture.encoded_image_string)
     assert (cv2.imread(str(tmp_path / "logged.png")) == drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("fast", "wanted", "message"),
+    [
+        (True, True, "Computing in bfloat16"),
+        (True, False, "Computing in the trainer's precision, 32-true"),
+        (False, True, "Computing in the trainer's precision, 32-true"),
+    ],
+)
+def test_precision_is_chosen_for_the_processor_and_said(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fast: bool,
+    wanted: bool,
+    message: str,
+) -> None:
+    monkeypatch.setattr("anomalib_slsg.precision.cpu_multiplies_bfloat16", lambda: fast)
+    model, types = make_model(auto_bfloat16=wanted), set()
+    model.model.seg_net.squeeze.register_forward_hook(lambda *call: types.add(call[-1].dtype))
+    with caplog.at_level("INFO", logger="anomalib_slsg"):
+        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
+    assert [record.getMessage() for record in caplog.records if message in record.getMessage()]
+    assert types == {torch.bfloat16 if fast and wanted else torch.float32}
+
+
+def test_files_of_training_images_are_read_once(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path, monkeypatch: Any
+) -> None:
+    datamodule, read = make_folder(), []
+    original = "anomalib_slsg.data.reading.read_rgb"
+    from_file = read_rgb
+    monkeypatch.setattr(original, lambda path: read.append(str(path)) or from_file(path))
+    engine = make_engine(tmp_path, max_epochs=3)
+    engine.fit(make_model(), datamodule)
+    training = [path for path in read if "/good/" in path]
+    # the first one twice: its size tells whether all fit into memory
+    assert len(training) == len(set(training)) + 1 == len(datamodule.train_data) + 1
+    assert isinstance(datamodule.train_data, FolderDataset)

@@ -41,9 +41,9 @@ def test_number_of_score_pixels_can_be_chosen() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (32, 80)], ids=str)
 def test_gives_map_and_score(model: SlsgModel, size: tuple[int, int]) -> None:
     images = torch.rand(2, 3, *size)
-    with torch.no_grad():
+    with torch.no_grad(), model.fast_autocast():
         batch = model(images)
-        probabilities = model.seg_net(model.normalise(images))
+        probabilities = model.seg_net(model.normalise(images).contiguous(memory_format=torch.channels_last))
     assert isinstance(batch, InferenceBatch)
     assert torch.equal(batch.anomaly_map, probabilities)
     assert batch.anomaly_map.shape == (2, 1, *size)

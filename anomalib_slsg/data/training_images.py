@@ -1,0 +1,80 @@
+"""A data module's training set, read from memory once its images are there."""
+
+from typing import Any
+
+import torch
+from anomalib.data import AnomalibDataModule, ImageItem
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import Resize
+
+
+class TrainingImages(Dataset):
+    """Stands in for a training set of normal images and behaves like it, until it is given the images.
+
+    Args:
+        dataset: anomalib's training set; its other attributes stay reachable.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.images: Tensor | None = None
+
+    def keep(self, images: Tensor) -> None:
+        """Give these images from now on.
+
+        User's augmentations draw anew for every reading, so that a set that has some goes on being read from files.
+
+        Args:
+            images: All images of the set, resized, of shape (N, 3, H, W), uint8.
+        """
+        augmentations = getattr(self.dataset, "augmentations", None)
+        # anomalib has the data set resize as the model's pre-processor does
+        always_equal = augmentations is None or isinstance(augmentations, Resize)
+        if always_equal and hasattr(self.dataset, "samples"):
+            self.images = images
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        """Get a training image as anomalib's data sets give it, without the empty mask.
+
+        Args:
+            index: Its place in the set.
+
+        Returns:
+            The item.
+        """
+        if self.images is None:
+            return self.dataset[index]
+        path = self.dataset.samples.iloc[index].image_path
+        return ImageItem(image=self.images[index].float() / 255, gt_label=torch.tensor(0), image_path=path)
+
+    def __getattr__(self, name: str) -> Any:
+        """Get what this class does not have from the training set."""
+        if name == "dataset":  # while being unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def stand_in(datamodule: Any) -> None:
+    """Put :class:`TrainingImages` in the place of a data module's training set.
+
+    Args:
+        datamodule: The trainer's data module; nothing happens if it is not one of anomalib's.
+    """
+    if isinstance(datamodule, AnomalibDataModule) and not isinstance(datamodule.train_data, TrainingImages):
+        images: Any = TrainingImages(datamodule.train_data)
+        datamodule.train_data = images
+
+
+def stand_down(datamodule: Any) -> None:
+    """Put the training set back.
+
+    Args:
+        datamodule: The trainer's data module.
+    """
+    if isinstance(datamodule, AnomalibDataModule) and isinstance(datamodule.train_data, TrainingImages):
+        datamodule.train_data = datamodule.train_data.dataset

@@ -1,0 +1,100 @@
+"""Export to ONNX and OpenVINO: the exported model answers as the engine does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from anomalib.data import PredictDataset
+from anomalib.deploy import CompressionType, OpenVINOInferencer
+from anomalib.engine import Engine
+
+from anomalib_slsg import Slsg
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, RunCommand
+
+SIDE = 64  # of the drawn images; the model resizes them to 32
+FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_compiled_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """anomalib's inferencer keeps one in the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def _images(folder_tree: Path, root: Path, side: int) -> list[Path]:
+    paths = []
+    for path in sorted((folder_tree / "bad").iterdir()):
+        paths.append(root / path.name)
+        cv2.imwrite(str(paths[-1]), cv2.resize(cv2.imread(str(path)), (side, side), interpolation=cv2.INTER_AREA))
+    return paths
+
+
+def _assert_equal(model: Slsg, engine: Engine, exported: Path, images: list[Path], tolerance: float) -> None:
+    model.model.auto_bfloat16 = False
+    inferencer = OpenVINOInferencer(exported, device="CPU", config=FULL_PRECISION)
+    predictions = engine.predict(model, dataset=PredictDataset(images[0].parent))
+    assert predictions is not None
+    assert len(predictions) == len(images)
+    for expected in predictions:
+        found = inferencer.predict(expected.image_path[0])
+        np.testing.assert_allclose(
+            np.squeeze(found.anomaly_map), expected.anomaly_map.squeeze().numpy(), atol=tolerance
+        )
+        assert np.squeeze(found.pred_score) == pytest.approx(expected.pred_score.item(), abs=tolerance)
+        assert bool(np.squeeze(found.pred_label)) == expected.pred_label.item()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_command_line_exports_what_the_engine_computes(
+    kind: str,
+    run_command: "RunCommand",
+    make_engine: "MakeEngine",
+    trained_checkpoint: Path,
+    folder_tree: Path,
+    tmp_path: Path,
+) -> None:
+    """One file for images of several sizes, larger and smaller than the model's."""
+    command = ["export", "--model", "anomalib_slsg.Slsg", "--export_type", kind, "--ckpt_path", str(trained_checkpoint)]
+    run_command(tmp_path, *command, "--export_root", "exported")
+    exported = tmp_path / "exported" / "weights" / kind / ("model.onnx" if kind == "onnx" else "model.xml")
+    model = Slsg.load_from_checkpoint(trained_checkpoint, visualizer=False)
+    for side in (SIDE, 90, 24):
+        folder = tmp_path / str(side)
+        folder.mkdir()
+        images = _images(folder_tree, folder, side)
+        _assert_equal(model, make_engine(tmp_path / f"results{side}"), exported, images, 1e-4)
+
+
+@pytest.mark.parametrize("input_size", [None, (SIDE, SIDE)], ids=["any size", "one size"])
+@pytest.mark.parametrize("compression", [None, CompressionType.FP16, CompressionType.INT8_PTQ], ids=str)
+def test_compressed_models_stay_close(
+    compression: CompressionType | None,
+    input_size: tuple[int, int] | None,
+    fitted: "Fitted",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+) -> None:
+    datamodule = make_folder(eval_batch_size=1)
+    datamodule.setup()
+    exported = fitted.model.to_openvino(
+        tmp_path / "exported", input_size=input_size, compression_type=compression, datamodule=datamodule
+    )
+    (tmp_path / "images").mkdir()
+    images = _images(folder_tree, tmp_path / "images", SIDE)
+    tolerance = {None: 1e-4, CompressionType.FP16: 1e-3, CompressionType.INT8_PTQ: 2e-2}[compression]
+    _assert_equal(fitted.model, make_engine(tmp_path / "results"), exported, images, tolerance)
+
+
+def test_exports_do_not_depend_on_the_processor(fitted: "Fitted") -> None:
+    """A processor that trains in bfloat16 exports 32 bits."""
+    fitted.model.model.auto_bfloat16 = True
+    program = torch.export.export(fitted.model.eval(), (torch.rand(1, 3, SIDE, SIDE),), strict=False)
+    types = {node.meta["val"].dtype for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)}
+    assert torch.bfloat16 not in types

@@ -1,0 +1,76 @@
+"""When the networks compute in bfloat16."""
+
+import pytest
+import torch
+from anomalib.data import InferenceBatch
+
+from anomalib_slsg import precision
+from anomalib_slsg.networks import SegNet
+from anomalib_slsg.torch_model import SlsgModel
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
+
+
+def _model(auto_bfloat16: bool) -> SlsgModel:
+    torch.manual_seed(0)
+    return SlsgModel(SegNet("test_resnet"), auto_bfloat16=auto_bfloat16).eval()
+
+
+def _types(model: SlsgModel) -> tuple[torch.dtype, InferenceBatch]:
+    seen = []
+    handle = model.seg_net.squeeze.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
+    result = model(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
+    handle.remove()
+    return seen[0], result
+
+
+@pytest.mark.usefixtures("fast")
+def test_fast_processors_compute_in_bfloat16_and_answer_in_32_bits() -> None:
+    narrow, result = _types(_model(auto_bfloat16=True))
+    wide, reference = _types(_model(auto_bfloat16=False))
+    assert (narrow, wide) == (torch.bfloat16, torch.float32)
+    assert result.anomaly_map.dtype == torch.float32
+    assert 0 < (result.anomaly_map - reference.anomaly_map).abs().max() < 0.02
+
+
+@pytest.mark.usefixtures("fast")
+def test_maps_keep_more_values_than_bfloat16_has() -> None:
+    _, result = _types(_model(auto_bfloat16=True))
+    values = result.anomaly_map.unique()
+    assert len(values.bfloat16().unique()) < len(values)
+
+
+def test_slow_processors_stay_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: False)
+    assert _types(_model(auto_bfloat16=True))[0] == torch.float32
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_trainers_double_precision_stays() -> None:
+    model = _model(auto_bfloat16=True).double()
+    assert model(torch.rand(1, 3, 32, 32).double()).anomaly_map.shape == (1, 1, 32, 32)
+    assert not torch.is_autocast_enabled("cpu")
+    with model.fast_autocast():
+        assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.usefixtures("fast")
+def test_exported_graphs_are_of_32_bits() -> None:
+    model = _model(auto_bfloat16=True)
+    exported = torch.export.export(model, (torch.rand(1, 3, 32, 32),))
+    types = {node.meta["val"].dtype for node in exported.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)}
+    assert torch.bfloat16 not in types
+    assert torch.float32 in types
+
+
+@pytest.mark.parametrize(("name", "expected"), [("avx512_bf16", True), ("amx_bf16", True), ("avx2", False)])
+def test_only_processors_with_its_instructions_count(
+    monkeypatch: pytest.MonkeyPatch, name: str, expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True}, raising=False)
+    precision.cpu_multiplies_bfloat16.cache_clear()
+    assert precision.cpu_multiplies_bfloat16() is expected
+    precision.cpu_multiplies_bfloat16.cache_clear()
