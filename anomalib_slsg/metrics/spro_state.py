@@ -88,7 +88,13 @@ class SPROState(Metric):
         Raises:
             FileNotFoundError: If a file of the ground truth is missing.
             ValueError: If one is broken, or a map is not finite.
+            TypeError: If the second field holds no paths.
         """
+        if isinstance(image_path, (Tensor, str)):
+            msg = (
+                "sPRO takes the fields of map and image path, in this order; it reads all masks of an image from files"
+            )
+            raise TypeError(msg)
         for areas in _areas_of_batch(anomaly_map, [str(path) for path in image_path]):
             self.add_image(areas)
 

@@ -242,6 +242,13 @@ def test_bad_options() -> None:
         SPROCurve("mean")
 
 
+def test_fields_of_other_metrics_are_refused(samples: list[Any]) -> None:
+    batch = _batch(samples)
+    batch.gt_mask = torch.zeros(len(samples), 12, 14, dtype=torch.bool)
+    with pytest.raises(TypeError, match="takes the fields of map and image path"):
+        AUSPRO(fields=["anomaly_map", "gt_mask"]).update(batch)
+
+
 def test_names() -> None:
     assert AUSPRO().name == "AUSPRO_mean"
     assert AUSPRO(0.3, "logical", prefix="pixel_").name == "pixel_AUSPRO_0.3_logical"
