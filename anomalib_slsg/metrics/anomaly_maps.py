@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
+LARGE = 1e37
 # What the readers and their decoders raise for broken files.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError, struct.error, tifffile.TiffFileError)
 # Rows that are interpolated at a time: few enough to stay in the processor's cache.
@@ -64,6 +65,8 @@ def check_map(values: np.ndarray, name: object) -> Array:
     if not np.isfinite(values).all():
         msg = f"the anomaly map '{name}' holds NaN or infinity"
         raise ValueError(msg)
+    if values.dtype == np.float32 and np.abs(values).max(initial=0) > LARGE:
+        values = values.astype(np.float64)  # differences of such numbers overflow
     return values
 
 

@@ -31,10 +31,21 @@ class _AnomalyTypeAUROC(Metric):
         self.add_state("types", [], dist_reduce_fx="cat")
 
     def update(self, scores: Tensor, labels: Tensor, paths: Sequence[str]) -> None:
+        for path, score in zip(paths, scores.flatten(), strict=True):
+            if score.isnan():
+                msg = f"the image score of '{path}' is NaN"
+                raise ValueError(msg)
         folders = [Path(path).parent.name for path in paths]
         known = torch.tensor([TYPE_OF_FOLDER.get(folder, OTHER) for folder in folders], device=scores.device)
         self.scores.append(scores.detach().flatten())
         self.types.append(torch.where(labels.flatten().bool(), known, GOOD))
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        # a process without images has to take part with tensors of the others' types
+        if not len(self.scores):
+            self.scores = [torch.empty(0, device=self.device)]
+            self.types = [torch.empty(0, dtype=torch.int64, device=self.device)]
+        super()._sync_dist(*args, **kwargs)
 
     def compute(self) -> Tensor:
         scores, types = dim_zero_cat(self.scores), dim_zero_cat(self.types)

@@ -1,7 +1,6 @@
 """Defects of a test image, read from a tree of MVTec LOCO's format."""
 
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +77,7 @@ def read_ground_truth(image_path: Path) -> GroundTruth:
         ValueError: If a file is broken, a mask is empty, has several values, one that the configuration does not know,
             or another size than its image.
     """
+    image_path = image_path.absolute()
     shape = image_shape(image_path)
     group = image_path.parent.name
     if group == GOOD:
@@ -108,7 +108,7 @@ def read_defects_config(path: Path) -> dict[int, DefectType]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         types = {int(entry["pixel_value"]): _defect_type(entry) for entry in entries}
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         msg = (
             f"'{path}' is not a list of entries with defect_name, pixel_value, saturation_threshold and "
@@ -140,11 +140,14 @@ def image_shape(path: Path) -> tuple[int, int]:
 
 
 def _defect_type(entry: dict) -> DefectType:
-    threshold = float(entry["saturation_threshold"])
-    if not 0 < threshold < float("inf"):
-        msg = f"saturation_threshold is {threshold}"
+    threshold, relative = float(entry["saturation_threshold"]), entry["relative_saturation"]
+    if not isinstance(relative, bool):
+        msg = f"relative_saturation is {relative!r} instead of true or false"
         raise ValueError(msg)
-    return DefectType(str(entry["defect_name"]), threshold, bool(entry["relative_saturation"]))
+    if not 0 < threshold < float("inf") or (relative and threshold > 1):
+        msg = f"{'relative ' if relative else ''}saturation_threshold is {threshold}"
+        raise ValueError(msg)
+    return DefectType(str(entry["defect_name"]), threshold, relative)
 
 
 @lru_cache(maxsize=16)
@@ -155,17 +158,21 @@ def _read_config(path: Path, changed: int) -> dict[int, DefectType]:
 
 
 def _mask_files(folder: Path, image_path: Path) -> list[Path]:
-    files = sorted(folder.glob("*.png"))
+    files = sorted(folder.glob("*.png"), key=_number)
     if not files:
         msg = f"'{folder}' holds no masks of '{image_path}'; each defect has one, 000.png, 001.png and so on"
         raise FileNotFoundError(msg)
     width = len(files[0].stem)
     for number, file in enumerate(files):
         # names that are no numbers are no sequence that could have a gap
-        if re.fullmatch(r"\d+", file.stem) and int(file.stem) != number:
+        if file.stem.isdecimal() and int(file.stem) != number:
             msg = f"the mask '{folder / f'{number:0{width}d}.png'}' is missing, '{file}' is there"
             raise FileNotFoundError(msg)
     return files
+
+
+def _number(file: Path) -> tuple[int, str]:
+    return int(file.stem) if file.stem.isdecimal() else -1, file.stem
 
 
 def _read_defect(file: Path, shape: tuple[int, int], types: dict[int, DefectType], config: Path) -> Defect:

@@ -198,8 +198,9 @@ def spro_curve(normal: AreaByScore, defects: AreaByScore) -> SPROPoints:
         raise ValueError(msg)
     below = add([normal, defects]).scores
     thresholds = np.append(below, -np.inf).astype(below.dtype)
-    rates = [area_above(table, thresholds) / table.total for table in (normal, defects)]
-    return SPROPoints(thresholds, *(np.clip(rate, 0, 1) for rate in rates))
+    above = [area_above(table, thresholds) for table in (normal, defects)]
+    # the last threshold is below all scores, so that both rates end at exactly 1
+    return SPROPoints(thresholds, *(areas / areas[-1] for areas in above))
 
 
 def thin_curve(points: SPROPoints, resolution: float) -> SPROPoints:

@@ -59,7 +59,7 @@ class _AUSPRO(_SPROOfType):
         return torch.tensor(sum(values) / len(values) if values else float("nan"), device=self.device)
 
     def generate_figure(self) -> tuple[Figure, str]:
-        """Draw the curve of each folder up to the limit, as other metrics of anomalib do.
+        """Draw the curve of each folder up to the limit, of the images that this process has seen.
 
         Returns:
             The figure and its title.
@@ -143,7 +143,7 @@ class _SPROCurve(_SPROOfType):
         return empty, empty, empty
 
     def generate_figure(self) -> tuple[Figure, str]:
-        """Draw the curve.
+        """Draw the curve of the images that this process has seen.
 
         Returns:
             The figure and its title.

@@ -23,7 +23,14 @@ MAX_ROWS = 2**20
 # Relative change of any area when longer ones are joined.
 RESOLUTION = 2.0**-13
 
-STATES = ("scores", "areas", "series", "counts", "names")
+EMPTY_STATES = {
+    "scores": torch.empty(0),
+    "areas": torch.empty(0),
+    "series": torch.empty(0, dtype=torch.int64),
+    "counts": torch.empty(0, 3, dtype=torch.int64),
+    "names": torch.empty(0, dtype=torch.uint8),
+}
+STATES = tuple(EMPTY_STATES)
 NO_AREA = AreaByScore(np.empty(0, np.float32), np.empty(0))
 
 
@@ -114,6 +121,13 @@ class SPROState(Metric):
         if sum(map(len, self.scores)) > max(MAX_ROWS, 2 * len(self.scores[0])):
             self._thin()
 
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        # a process without images has to take part with tensors of the others' types
+        for name, empty in EMPTY_STATES.items():
+            if not len(getattr(self, name)):
+                setattr(self, name, [empty.to(self.device)])
+        super()._sync_dist(*args, **kwargs)
+
     def compute(self) -> Any:
         """Give the sums of all processes; see :meth:`tables`."""
         return self.tables()
@@ -189,25 +203,21 @@ def _identity(series: Series) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-_last_batch: tuple[weakref.ref[Tensor], int, list[str], list[ImageAreas]] | None = None
+_last_batch: tuple[weakref.ref[Tensor], bytes, list[ImageAreas]] | None = None
 
 
 def _areas_of_batch(anomaly_map: Tensor, paths: list[str]) -> list[ImageAreas]:
     """Compute the areas of a batch once, however many metrics ask for them in turn."""
     global _last_batch  # noqa: PLW0603
-    # tensors of the inference mode have no version; what runs in it does not change maps between two metrics
-    version = 0 if anomaly_map.is_inference() else anomaly_map._version
-    if _last_batch is not None:
-        last_map, last_version, last_paths, areas = _last_batch
-        if last_map() is anomaly_map and last_version == version and last_paths == paths:
-            return areas
     if len(anomaly_map) != len(paths):
         msg = f"{len(anomaly_map)} anomaly maps for {len(paths)} image paths"
         raise ValueError(msg)
     maps = anomaly_map.detach().cpu()
-    values = maps.float() if maps.dtype == torch.bfloat16 else maps  # NumPy knows no bfloat16
-    areas = [
-        image_areas(check_map(one, path), Path(path), path) for one, path in zip(values.numpy(), paths, strict=True)
-    ]
-    _last_batch = (weakref.ref(anomaly_map), version, paths, areas)
+    values = (maps.float() if maps.dtype == torch.bfloat16 else maps).numpy()  # NumPy knows no bfloat16
+    # the content counts too: a tensor can be changed in place unnoticed
+    content = hashlib.blake2b(values.tobytes() + json.dumps(paths).encode(), digest_size=16).digest()
+    if _last_batch is not None and _last_batch[0]() is anomaly_map and _last_batch[1] == content:
+        return _last_batch[2]
+    areas = [image_areas(check_map(one, path), Path(path), path) for one, path in zip(values, paths, strict=True)]
+    _last_batch = (weakref.ref(anomaly_map), content, areas)
     return areas

@@ -116,6 +116,14 @@ def test_pixels_with_many_ties_are_thinned_within_the_resolution(pixels: list[in
     assert thinned.total == len(pixels)
 
 
+def test_joined_scores_become_their_median() -> None:
+    """With resolution 1 the areas 1, 2, 4 and 8 end a group: 8 | 7 | 6 5 | 4 3 2 1."""
+    pixels = np.arange(1.0, 9)
+    for thinned in (thin(area_by_score(pixels), 1.0), area_by_score(pixels, 4, 1.0)):
+        assert thinned.scores.tolist() == [8, 7, 6, 3]
+        assert thinned.areas.tolist() == [1, 1, 2, 4]
+
+
 def test_few_scores_are_not_thinned() -> None:
     scores = np.repeat(np.arange(50.0), 20)
     exact = area_by_score(scores, 50, 0.5)

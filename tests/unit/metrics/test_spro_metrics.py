@@ -16,6 +16,7 @@ from anomalib.metrics import Evaluator
 from jsonargparse import ArgumentParser
 
 from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC, SPROCurve, image_areas, spro_state
+from anomalib_slsg.metrics.spro import area_under_curve
 
 
 def _batch(samples: list[Any], dtype: torch.dtype = torch.float32, channel: bool = False) -> ImageBatch:
@@ -86,9 +87,39 @@ def test_maps_of_the_inference_mode_and_of_training(samples: list[Any]) -> None:
         batch.anomaly_map = batch.anomaly_map * 1
         assert batch.anomaly_map.is_inference()
         assert _value(batch) == expected
-    batch = _batch(samples)
-    batch.anomaly_map.requires_grad_()
-    assert _value(batch) == expected
+    state = spro_state.SPROState()
+    state.update(torch.from_numpy(np.stack([sample.scores for sample in samples])).requires_grad_(), batch.image_path)
+    assert sum(table.regions for table in state.tables().values()) == sum(len(sample.masks) for sample in samples)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("channel", [False, True])
+def test_tensors_that_no_batch_has_converted(
+    samples: list[Any], reference: Any, dtype: torch.dtype, channel: bool
+) -> None:
+    """``ImageBatch`` turns maps into single precision of shape (B, H, W); the state takes any."""
+    maps = torch.from_numpy(np.stack([sample.scores for sample in samples])).to(dtype)
+    for sample, values in zip(samples, maps, strict=True):
+        sample.scores = values.double().numpy()
+    if dtype == torch.float64:
+        # differences that single precision does not show
+        maps = 1 + 2.0**-27 * maps
+    state = spro_state.SPROState()
+    state.update(maps.unsqueeze(1) if channel else maps, [sample.path for sample in samples])
+    for group in ("logical_anomalies", "structural_anomalies"):
+        area = area_under_curve(spro_state.curve(state.tables(), [group]), 0.3)
+        assert area == pytest.approx(reference(samples, group, 0.3), abs=1e-6)
+
+
+def test_a_changed_configuration_is_read_again(samples: list[Any]) -> None:
+    before = _value(_batch(samples))
+    path = samples[0].path.parents[2] / "defects_config.json"
+    entries = [
+        entry | {"saturation_threshold": 1, "relative_saturation": False} for entry in json.loads(path.read_text())
+    ]
+    path.write_text(json.dumps(entries))
+    # one pixel of each defect is enough now
+    assert _value(_batch(samples)) > before
 
 
 def test_a_refused_batch_changes_nothing(samples: list[Any]) -> None:
@@ -336,16 +367,18 @@ def test_metrics_can_be_written_in_configurations() -> None:
 def _process(rank: int, rendezvous: str, batches: list[ImageBatch], results: Any) -> None:
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     metrics = [AUSPRO(0.3), AUSPRO(0.3, "logical"), AnomalyTypeAUROC("mean")]
-    for metric in metrics:
+    for metric in metrics if batches[rank] is not None else []:
         metric.update(batches[rank])
     results[rank] = [metric.compute().item() for metric in metrics]
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("split", ["alternating", "one has good images only"])
+@pytest.mark.parametrize("split", ["alternating", "one has good images only", "one has no images"])
 def test_two_processes_give_the_value_of_one(samples: list[Any], tmp_path: Path, split: str) -> None:
     if split == "alternating":
         parts = [samples[::2], samples[1::2]]
+    elif split == "one has no images":
+        parts = [samples, []]
     else:
         parts = [[s for s in samples if s.group == "good"], [s for s in samples if s.group != "good"]]
     alone = AnomalyTypeAUROC("mean")
@@ -353,8 +386,72 @@ def test_two_processes_give_the_value_of_one(samples: list[Any], tmp_path: Path,
     expected = [_value(_batch(samples)), _value(_batch(samples), "logical"), alone.compute().item()]
     with torch.multiprocessing.Manager() as manager:
         results = manager.dict()
-        arguments = (f"file://{tmp_path / 'rendezvous'}", [_batch(part) for part in parts], results)
+        arguments = (f"file://{tmp_path / 'rendezvous'}", [_batch(part) if part else None for part in parts], results)
         # spawned processes could not import this module
         torch.multiprocessing.start_processes(_process, arguments, nprocs=2, start_method="fork")
         for rank in range(2):
             assert results[rank] == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_maps_changed_in_place_are_compared_again(samples: list[Any], inference: bool) -> None:
+    with torch.inference_mode(inference):
+        batch = _batch(samples)
+        before = _value(batch)
+        batch.anomaly_map.numpy()[:] *= -1
+        changed = _value(batch)
+    for sample in samples:
+        sample.scores = -sample.scores
+    assert changed == pytest.approx(_value(_batch(samples)), abs=1e-7)
+    assert changed != before
+
+
+def test_masks_are_numbered_with_or_without_zeros(tmp_path: Path, write_tree: Any, sample_type: Any) -> None:
+    generator = np.random.default_rng(0)
+    masks = [(255, np.eye(12, 14, k=shift, dtype=bool)) for shift in range(11)]
+    samples = [
+        sample_type("good", generator.random((12, 14)).astype(np.float32)),
+        sample_type("logical_anomalies", generator.random((12, 14)).astype(np.float32), masks),
+    ]
+    expected = _value(_batch(write_tree(tmp_path / "part", samples)), "logical")
+    for mask in (tmp_path / "part" / "ground_truth").glob("*/*/*.png"):
+        mask.rename(mask.with_name(f"{int(mask.stem)}.png"))
+    assert _value(_batch(samples), "logical") == expected
+
+
+def test_relative_paths(samples: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _value(_batch(samples))
+    monkeypatch.chdir(samples[0].path.parents[1])
+    for sample in samples:
+        sample.path = Path(sample.path.parent.name, sample.path.name)
+    assert _value(_batch(samples)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"relative_saturation": "false"}, "relative_saturation is 'false'"),
+        ({"saturation_threshold": 4.0}, "relative saturation_threshold is 4.0"),
+        ({"saturation_threshold": 0}, "saturation_threshold is 0"),
+        ({"pixel_value": math.inf}, "infinity"),
+    ],
+)
+def test_configurations_without_sense_are_refused(samples: list[Any], change: dict, message: str) -> None:
+    entry = {"defect_name": "dent", "pixel_value": 250, "saturation_threshold": 0.5, "relative_saturation": True}
+    path = _break_config(samples, json.dumps([entry | change]))
+    with pytest.raises(ValueError, match=f"'{path}'.*{message}"):
+        _value(_batch(samples))
+
+
+def test_nearly_infinite_scores(samples: list[Any]) -> None:
+    for sample in samples:
+        sample.shape = sample.size
+        sample.scores = np.random.default_rng(0).choice(np.array([-3e38, 3e38], np.float32), (9, 9))
+    assert 0 <= _value(_batch(samples)) <= 1
+
+
+def test_image_scores_that_are_nan_are_named(samples: list[Any]) -> None:
+    batch = _batch(samples)
+    batch.pred_score[0] = math.nan
+    with pytest.raises(ValueError, match=f"'{samples[0].path}' is NaN"):
+        AnomalyTypeAUROC("mean").update(batch)
