@@ -24,6 +24,16 @@ class _SPROOfType(SPROState):
     def __init__(self, anomaly_type: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.anomaly_type = anomaly_type
+        self._computed_curves: dict[str, SPROPoints] = {}
+
+    def compute_curves(self) -> dict[str, SPROPoints]:
+        """Give the curves and keep them: Lightning resets a metric that it has logged."""
+        self._computed_curves = self.curves()
+        return self._computed_curves
+
+    def shown_curves(self) -> dict[str, SPROPoints]:
+        """Give the curves of the images seen since the last reset, or those computed last if there are none."""
+        return self._computed_curves if self._computed_curves and not len(self.names) else self.curves()
 
     def curves(self) -> dict[str, SPROPoints]:
         """Give a curve for each folder; none, with a warning, if the type's value is undefined."""
@@ -55,16 +65,16 @@ class _AUSPRO(_SPROOfType):
 
     def compute(self) -> Tensor:
         """Give the area, NaN if it is undefined."""
-        values = [area_under_curve(points, self.fpr_limit) for points in self.curves().values()]
+        values = [area_under_curve(points, self.fpr_limit) for points in self.compute_curves().values()]
         return torch.tensor(sum(values) / len(values) if values else float("nan"), device=self.device)
 
     def generate_figure(self) -> tuple[Figure, str]:
-        """Draw the curve of each folder up to the limit, of the images that this process has seen.
+        """Draw the curve of each folder up to the limit; see :meth:`shown_curves`.
 
         Returns:
             The figure and its title.
         """
-        return draw_spro_over_fpr(self.curves(), self.fpr_limit), "sPRO"
+        return draw_spro_over_fpr(self.shown_curves(), self.fpr_limit), "sPRO"
 
 
 class AUSPRO(AnomalibMetric, _AUSPRO):  # type: ignore[misc]
@@ -122,16 +132,16 @@ class _SPROCurve(_SPROOfType):
 
     def compute(self) -> Tensor:
         """Give the area under the whole curve, NaN if it is undefined: trainers log single numbers only."""
-        values = [area_under_curve(points, 1.0) for points in self.curves().values()]
+        values = [area_under_curve(points, 1.0) for points in self.compute_curves().values()]
         return torch.tensor(values[0] if values else float("nan"), device=self.device)
 
     def points(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the points of the curve of all images that this process has seen; none if it is undefined.
+        """Give the points of the curve; see :meth:`shown_curves`. None if it is undefined.
 
         Returns:
             False-positive rates, ascending; mean sPRO; thresholds. Each of shape (P,).
         """
-        for points in self.curves().values():
+        for points in self.shown_curves().values():
             thinned = thin_curve(points, self.resolution)
             dtype = torch.from_numpy(thinned.thresholds).dtype
             fpr, spro, thresholds = (
@@ -143,12 +153,12 @@ class _SPROCurve(_SPROOfType):
         return empty, empty, empty
 
     def generate_figure(self) -> tuple[Figure, str]:
-        """Draw the curve of the images that this process has seen.
+        """Draw the curve; see :meth:`shown_curves`.
 
         Returns:
             The figure and its title.
         """
-        return draw_spro_over_fpr(self.curves(), 1.0), "sPRO"
+        return draw_spro_over_fpr(self.shown_curves(), 1.0), "sPRO"
 
 
 class SPROCurve(AnomalibMetric, _SPROCurve):  # type: ignore[misc]

@@ -303,6 +303,7 @@ def test_batches_repetition_reset_clone_and_pickle(samples: list[Any]) -> None:
         assert other.compute().item() == pytest.approx(expected, abs=1e-7)
     metric.reset()
     assert metric.tables() == {}
+    assert len(metric.generate_figure()[0].axes[0].lines) == 2
     assert metric(_batch(samples)).item() == pytest.approx(expected, abs=1e-7)
     assert metric.compute().item() == pytest.approx(expected, abs=1e-7)
 
