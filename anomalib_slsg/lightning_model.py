@@ -28,6 +28,7 @@ from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
 from anomalib_slsg.loss import SegmentationLoss
+from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import add_loco_metrics
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
@@ -240,6 +241,8 @@ class Slsg(AnomalibModule):
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
         self._seed = torch.initial_seed()
+        if self.device.type == "cpu" and keep_freed_memory():
+            logger.info("Freed memory stays with this process, which saves clearing it at every step.")
         if isinstance(self.model.fast_autocast(), torch.autocast):
             logger.info(
                 "Computing in bfloat16, which this processor multiplies several times faster, with channels last; "
