@@ -29,7 +29,7 @@ def fast_autocast(like: torch.Tensor) -> AbstractContextManager:
         Context for the network's forward pass.
     """
     fast = like.device.type == "cpu" and like.dtype == torch.float32 and cpu_multiplies_bfloat16()
-    return nullcontext() if not fast or _exporting() else torch.autocast("cpu", torch.bfloat16)
+    return nullcontext() if not fast or exporting() else torch.autocast("cpu", torch.bfloat16)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
@@ -41,8 +41,9 @@ def full_precision(device: torch.device) -> AbstractContextManager:
     Returns:
         Context; an idle one while a graph is exported, since ONNX has no such thing.
     """
-    return nullcontext() if _exporting() else torch.autocast(device.type, enabled=False)
+    return nullcontext() if exporting() else torch.autocast(device.type, enabled=False)
 
 
-def _exporting() -> bool:
+def exporting() -> bool:
+    """Whether a graph is being traced for export."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

@@ -1,13 +1,15 @@
 """SlsgModel: images in [0, 1] in, probabilities out; what is exported."""
 
+import itertools
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.precision import fast_autocast
+from anomalib_slsg.precision import exporting, fast_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
@@ -39,6 +41,8 @@ class SlsgModel(nn.Module):
         self.seg_net = seg_net if seg_net is not None else SegNet()
         self.score_pixels = score_pixels
         self.auto_bfloat16 = auto_bfloat16
+        # in a tuple, where it is no submodule: checkpoints and optimisers must not see it
+        self._inference: tuple[tuple[object, ...], SegNet] | None = None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer(
             "standard_deviation", torch.tensor(IMAGENET_STANDARD_DEVIATION).view(1, 3, 1, 1), persistent=False
@@ -74,9 +78,27 @@ class SlsgModel(nn.Module):
             ValueError: If the height or width is not a multiple of 16.
         """
         check_image_size(images.shape[-2], images.shape[-1])
+        inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
+        seg_net = self.seg_net if self.training or torch.is_grad_enabled() or exporting() else self._folded(inputs)
         with self.fast_autocast():
-            anomaly_map = self.seg_net(self.normalise(images).contiguous(memory_format=torch.channels_last))
+            anomaly_map = seg_net(inputs)
         return InferenceBatch(anomaly_map=anomaly_map, pred_score=self.image_score(anomaly_map))
+
+    def _folded(self, inputs: Tensor) -> SegNet:
+        """The network for inference, made anew when a weight or statistic has changed since."""
+        autocast = self.fast_autocast()
+        dtype = torch.bfloat16 if isinstance(autocast, torch.autocast) else None
+        tensors = itertools.chain(self.seg_net.parameters(), self.seg_net.buffers())
+        state = (dtype, *(_version(tensor) for tensor in tensors))
+        if self._inference is None or self._inference[0] != state:
+            self._inference = None  # frees the old one first
+            with autocast:
+                self._inference = state, self.seg_net.for_inference(inputs[:1], dtype)
+        return self._inference[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the copy for inference out of pickles and copies."""
+        return {**self.__dict__, "_inference": None}
 
     def image_score(self, anomaly_map: Tensor) -> Tensor:
         """Average the most anomalous pixels (section 4.2).
@@ -90,6 +112,11 @@ class SlsgModel(nn.Module):
         pixels = anomaly_map.shape[-2] * anomaly_map.shape[-1]
         number = max(1, self.score_pixels * pixels // REFERENCE_SIDE**2)
         return anomaly_map.flatten(1).topk(number, dim=1).values.mean(dim=1)
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    # tensors made in inference mode count no changes, and cannot be changed outside of it
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 def check_image_size(height: int, width: int) -> None:

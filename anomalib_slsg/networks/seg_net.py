@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
+from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.sg_block import SGBlock
 from anomalib_slsg.precision import full_precision
@@ -60,7 +61,7 @@ class SegNet(nn.Module):
             channels=decoder_channels,
             bottleneck_skip_channels=bottleneck_skip_channels if bottleneck_skip else 0,
         )
-        self.auxiliary_head = AuxiliaryHead(channels, out_channels=1)
+        self.auxiliary_head: nn.Module = AuxiliaryHead(channels, out_channels=1)
         # Starting at the anomalies' rarity, as the focal loss's paper (reference 52) does, features gather evidence of
         # anomalies. Started at 0.5, they gather evidence of normality: its absence, which ReLU ends at zero, never
         # exceeds the probability that the head's bias alone stands for.
@@ -90,6 +91,24 @@ class SegNet(nn.Module):
         """
         features, related = self._relate(images)
         return self._decode(features, related).float(), self.auxiliary_head(related).float()
+
+    def for_inference(self, images: Tensor, dtype: torch.dtype | None = None) -> "SegNet":
+        """Copy the network in its fastest form, which only :meth:`forward` can use.
+
+        Args:
+            images: Normalised images that show how data flow, of shape (B, 3, H, W).
+            dtype: Type of the weights that autocast would turn into it at every call; ``None`` leaves them.
+
+        Returns:
+            The copy, with batch normalisation folded into the convolutions and without the auxiliary head.
+        """
+        folded = fold_batch_norm(self, images)
+        folded.auxiliary_head = nn.Identity()
+        if dtype is not None:
+            for part in (folded.encoder, folded.squeeze, folded.decoder.up, folded.decoder.blocks):
+                if part is not None:
+                    part.to(dtype)
+        return folded
 
     def _relate(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.encoder(images)

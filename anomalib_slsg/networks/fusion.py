@@ -1,0 +1,71 @@
+"""Batch normalisation folded into the convolutions before it, for inference."""
+
+import copy
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@torch.no_grad()
+def fold_batch_norm(network: Network, images: Tensor) -> Network:
+    """Copy a network with its batch normalisation folded into its convolutions.
+
+    Which normalisation follows which convolution is seen by letting one batch pass, not read off the order of the
+    modules, which tells nothing sure about a foreign backbone.
+
+    Args:
+        network: Network in evaluation mode.
+        images: A batch that it can take, of shape (B, 3, H, W).
+
+    Returns:
+        The copy. Up to rounding it gives the same results.
+    """
+    folded = copy.deepcopy(network).requires_grad_(False)
+    names = {module: name for name, module in folded.named_modules()}
+    for convolution, norm in _followers(folded, images):
+        fused = fuse_conv_bn_eval(convolution.float(), norm.float())
+        _replace(folded, names[convolution], fused.to(convolution.weight.dtype))
+        _replace(folded, names[norm], _what_remains(norm))
+    return folded.to(memory_format=torch.channels_last)
+
+
+def _followers(network: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Pairs of a convolution and the batch normalisation that takes its output, each used once."""
+    makers: dict[int, nn.Conv2d] = {}
+    outputs: list[Tensor] = []  # kept, so that no later tensor has the identity of an earlier one
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def note_output(module: nn.Module, _: object, output: Tensor) -> None:
+        makers[id(output)] = cast("nn.Conv2d", module)
+        outputs.append(output)
+
+    def note_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in makers:
+            pairs.append((makers[id(inputs[0])], cast("nn.BatchNorm2d", module)))
+
+    handles = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_hook(note_output))
+        elif isinstance(module, nn.BatchNorm2d):
+            handles.append(module.register_forward_pre_hook(note_input))
+    network(images)
+    for handle in handles:
+        handle.remove()
+    used = [module for pair in pairs for module in pair]
+    return [pair for pair in pairs if all(used.count(module) == 1 for module in pair)]
+
+
+def _what_remains(norm: nn.BatchNorm2d) -> nn.Module:
+    """The activation of timm's layers that join both, or nothing."""
+    parts = [part for name in ("drop", "act") if isinstance(part := getattr(norm, name, None), nn.Module)]
+    return nn.Sequential(*parts) if parts else nn.Identity()
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, module)

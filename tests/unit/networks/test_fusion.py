@@ -1,0 +1,143 @@
+"""Batch normalisation folded into convolutions, and the copy of SegNet that inference uses."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from anomalib_slsg import precision
+from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.fusion import fold_batch_norm
+from anomalib_slsg.torch_model import SlsgModel
+
+
+def _trained_norms(network: nn.Module) -> nn.Module:
+    """Statistics and factors as after a training."""
+    generator = torch.Generator().manual_seed(1)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.2, generator=generator)
+            layer.running_var.uniform_(0.5, 2, generator=generator)
+            nn.init.uniform_(layer.weight, 0.5, 1.5, generator=generator)
+            nn.init.normal_(layer.bias, 0, 0.2, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "resnet18", "test_vgg", "test_resnet_preact"])
+def test_folding_changes_nothing_but_leaves_no_norm(backbone: str) -> None:
+    torch.manual_seed(0)
+    network: nn.Module
+    if backbone == "test_vgg":
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 1, 3))
+    elif backbone == "test_resnet_preact":
+        network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
+    else:
+        network = SegNet(backbone)
+    network = _trained_norms(network)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(images)
+        folded = fold_batch_norm(network, images)
+        torch.testing.assert_close(folded(images), expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(network(images), expected, atol=0, rtol=0)
+    executed = [name for name, layer in folded.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    # a norm that does not follow a convolution stays, as do those of the head that only training uses
+    kept = {"test_resnet_preact": 2}.get(backbone, 0)
+    assert len([name for name in executed if not name.startswith("auxiliary_head")]) == kept
+
+
+def test_a_convolution_used_twice_keeps_its_norms() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.norms = nn.Conv2d(3, 3, 1), nn.ModuleList(nn.BatchNorm2d(3) for _ in range(2))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.norms[1](self.convolution(self.norms[0](self.convolution(images))))
+
+    network = _trained_norms(Shared())
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(fold_batch_norm(network, images)(images), network(images))
+
+
+@pytest.fixture
+def model() -> SlsgModel:
+    torch.manual_seed(0)
+    return SlsgModel(_trained_norms(SegNet("test_resnet")), auto_bfloat16=False).eval()
+
+
+def _map(model: SlsgModel) -> torch.Tensor:
+    return model(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))).anomaly_map
+
+
+def test_inference_folds_once_and_answers_the_same(model: SlsgModel) -> None:
+    unfolded = _map(model)  # gradients are wanted: nothing is folded
+    assert model._inference is None
+    with torch.inference_mode():
+        torch.testing.assert_close(_map(model), unfolded.detach(), atol=1e-5, rtol=1e-4)
+        first = model._inference
+        _map(model)
+    assert first is not None
+    assert model._inference is first
+
+
+@pytest.mark.parametrize("change", ["weight", "statistic", "load", "double"])
+def test_inference_sees_changed_weights(model: SlsgModel, change: str) -> None:
+    with torch.inference_mode():
+        before = _map(model)
+    with torch.no_grad():
+        if change == "weight":
+            model.seg_net.decoder.head.weight.mul_(2)
+        elif change == "statistic":
+            model.seg_net.encoder.get_submodule("network").bn1.running_mean.add_(1)
+        elif change == "load":
+            model.load_state_dict({name: 0.5 * tensor for name, tensor in model.state_dict().items()})
+        else:
+            model.double()
+            assert _map(model.float()).dtype == before.dtype
+            model.seg_net.decoder.head.weight.mul_(2)
+    with torch.inference_mode():
+        changed = _map(model)
+    assert not torch.equal(changed, before)
+    torch.testing.assert_close(changed, _map(model).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_the_copy_is_no_part_of_the_model(model: SlsgModel) -> None:
+    names = set(model.state_dict())
+    size = len(pickle.dumps(model))
+    with torch.inference_mode():
+        _map(model)
+    assert set(model.state_dict()) == names
+    assert len(pickle.dumps(model)) == pytest.approx(size, rel=0.01)
+    assert copy.deepcopy(model)._inference is None
+
+
+def test_training_does_not_use_it(model: SlsgModel) -> None:
+    with torch.no_grad():
+        _map(model)
+    folded = model._inference
+    assert folded is not None
+    assert not any(parameter.requires_grad for parameter in folded[1].parameters())
+    model.train()
+    assert _map(model).requires_grad
+    with torch.no_grad():
+        mean = model.seg_net.decoder.blocks[0][0][1].running_mean.clone()
+        _map(model)
+    assert not torch.equal(model.seg_net.decoder.blocks[0][0][1].running_mean, mean)
+
+
+def test_weights_are_narrow_where_the_processor_multiplies_them(
+    monkeypatch: pytest.MonkeyPatch, model: SlsgModel
+) -> None:
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
+    wide = _map(model).detach()
+    model.auto_bfloat16 = True
+    with torch.inference_mode():
+        narrow = _map(model)
+    assert model._inference is not None
+    network = model._inference[1]
+    assert next(network.encoder.parameters()).dtype == torch.bfloat16
+    assert {network.decoder.head.weight.dtype, network.sg_block.get_submodule("query").weight.dtype} == {torch.float32}
+    assert 0 < (narrow - wide).abs().max() < 0.05
