@@ -290,7 +290,7 @@ class Slsg(AnomalibModule):
         del batch_idx
         normal = cast("Tensor", batch.image)
         generator = stream(self._seed, SIMULATION_STREAM, self.trainer.fit_loop.total_batch_idx, self.global_rank)
-        others = self.normal_images.others(batch.image_path, len(normal), generator).to(normal)
+        others = self.normal_images.others(batch.image_path, len(normal), generator).to(normal, non_blocking=True)
         base = colour_jitter(normal, self.colour_jitter, generator)
         simulated = self.simulator(base, others, generator)
         images = torch.cat([colour_jitter(normal, self.colour_jitter, generator), simulated.image])

@@ -132,7 +132,7 @@ class GenerativePretraining(Callback):
         # ranks take turns; the order starts again where the last batch of an epoch would be short of images
         first = (index * trainer.world_size + trainer.global_rank) * self.options.batch_size
         chosen = order[torch.arange(first, first + min(self.options.batch_size, len(images))) % len(images)]
-        batch = images[chosen].to(model.device)
+        batch = images[chosen].to(model.device, non_blocking=True)
         generator = stream(self._seed, MASKS, self._step, trainer.global_rank)
         return self._gan.step(batch, model.model.normalise(batch), self._mask(batch, generator))
 

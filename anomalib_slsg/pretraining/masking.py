@@ -36,7 +36,7 @@ def inpainting_mask(
     """
     grid = grid_mask(batch_size, size, generator, patch_size, mask_ratio)
     large = large_mask(batch_size, size, generator, large_masks, large_mask_sides)
-    return torch.maximum(grid, large).to(device)
+    return torch.maximum(grid, large).to(device, non_blocking=True)
 
 
 def grid_mask(

@@ -41,7 +41,7 @@ def _posterize(images: Tensor, amount: float) -> Tensor:
 
 
 def _invert(images: Tensor, _amount: float) -> Tensor:
-    return enhance.invert(images)
+    return 1 - images  # kornia's waits for the device, to which it copies the 1
 
 
 def _stretch_contrast(images: Tensor, _amount: float) -> Tensor:

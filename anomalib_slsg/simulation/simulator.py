@@ -244,7 +244,7 @@ class AnomalySimulator(nn.Module):
         for image, (turn, angle, flip) in zip(images, draws, strict=True):
             if turn < self.options.logical_turn_probability:
                 degrees = torch.tensor([(2 * angle - 1) * self.options.logical_turn_degrees])
-                image = rotate(image.unsqueeze(0), degrees.to(image.device))[0]  # noqa: PLW2901
+                image = rotate(image.unsqueeze(0), degrees.to(image.device, non_blocking=True))[0]  # noqa: PLW2901
             if flip < self.options.logical_flip_probability:
                 image = image.flip(-1)  # noqa: PLW2901
             result.append(image)
