@@ -1,0 +1,54 @@
+"""Accuracy of SLSG beside anomalib's models: a matrix of models, data and seeds.
+
+``python benchmarks/accuracy.py --config benchmarks/accuracy.yaml --data_root datasets`` trains and tests every
+combination that has no row yet in ``benchmarks/results/accuracy.csv`` and appends it there; an interrupted run goes on
+where it was. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are drawn from all rows.
+
+anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
+"""
+
+from pathlib import Path
+
+import yaml
+from accuracy_job import AccuracyJobs
+from accuracy_report import report
+from accuracy_rows import Rows
+from anomalib.pipelines.components.runners import ParallelRunner, SerialRunner
+from jsonargparse import ArgumentParser
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Command line."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=HERE / "accuracy.yaml", help="the matrix")
+    parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy.csv", help="file of rows")
+    parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="folder for logs and maps")
+    parser.add_argument("--only", type=list[str], default=[], help="names of models and categories; empty for all")
+    parser.add_argument("--keep_maps", action="store_true", help="write the raw anomaly maps below the work folder")
+    parser.add_argument("--usual_backbones", action="store_true", help="baselines with the weights that anomalib loads")
+    parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
+    parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
+    parsed = parser.parse_args()
+    matrix = yaml.safe_load(parsed.config.read_text(encoding="utf-8"))
+    rows = Rows(parsed.results, parsed.work / "rows.lock")
+    jobs = AccuracyJobs(
+        rows,
+        work=parsed.work,
+        data_root=parsed.data_root,
+        accelerator=parsed.accelerator,
+        only=parsed.only,
+        keep_maps=parsed.keep_maps,
+        usual_backbones=parsed.usual_backbones,
+    )
+    runner = ParallelRunner(jobs, parsed.devices) if parsed.devices > 1 else SerialRunner(jobs)
+    try:
+        runner.run(matrix)
+    finally:
+        report(rows, parsed.results)
+
+
+if __name__ == "__main__":
+    main()

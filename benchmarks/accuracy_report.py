@@ -1,0 +1,81 @@
+"""Table and chart of the rows of ``accuracy.py``."""
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+from accuracy_rows import METRICS, Rows
+from matplotlib.figure import Figure
+
+from anomalib_slsg.files import write_atomically
+
+Group = dict[tuple[str, str], list[dict[str, str]]]  # by model and schedule
+TIMES = ("fit_s", "test_s")
+CHART_METRICS = ("image_AUROC", "image_AUROC_logical", "image_AUROC_structural", "pixel_AUROC")
+
+
+def report(rows: Rows, path: Path) -> None:
+    """Write the table beside the rows and draw the chart.
+
+    Args:
+        rows: All rows.
+        path: Their file; table and chart are named after it.
+    """
+    groups = dict(by_data(rows.read()))
+    if not groups:
+        return
+    text = "\n".join(line for title, group in groups.items() for line in table(title, group))
+    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    here = Path(__file__).parent
+    folder = here / "figures" if path.resolve().parent == here.resolve() / "results" else path.parent
+    figure = draw(groups)
+    write_atomically(folder / f"{path.stem}.png", lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+
+
+def by_data(rows: list[dict[str, str]]) -> Iterator[tuple[str, Group]]:
+    """Gather rows by data set and category, then by model and schedule."""
+    for title in dict.fromkeys(f"{row['data']}, {row['category']}" for row in rows):
+        group: Group = {}
+        for row in rows:
+            if f"{row['data']}, {row['category']}" == title:
+                group.setdefault((row["model"], row["schedule"]), []).append(row)
+        yield title, group
+
+
+def table(title: str, group: Group) -> list[str]:
+    """Give Markdown lines: means over seeds, and after a +- their largest distance from it."""
+    present = [name for name in METRICS if any(row[name] for rows in group.values() for row in rows)]
+    header = ["model", "schedule", "seeds", *present, *TIMES]
+    lines = [f"### {title}", "", f"| {' | '.join(header)} |", "| --- | --- " + "| ---: " * (len(header) - 2) + "|"]
+    for (model, schedule), rows in group.items():
+        cells = [model, schedule, str(len(rows))]
+        cells += [_mean(rows, name, 3) for name in present] + [_mean(rows, name, 0) for name in TIMES]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _mean(rows: list[dict[str, str]], name: str, digits: int) -> str:
+    values = [float(row[name]) for row in rows if row[name]]
+    if not values:
+        return ""
+    mean = statistics.mean(values)
+    spread = max(abs(value - mean) for value in values)
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")
+
+
+def draw(groups: dict[str, Group]) -> Figure:
+    """Draw a panel per data set: a point for each seed, a row for each model and metric."""
+    figure = Figure(figsize=(9, 0.6 + 1.1 * sum(1 + len(group) / 3 for group in groups.values())), layout="constrained")
+    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    for axes, (title, group) in zip(panels, groups.items()):
+        for place, rows in enumerate(group.values()):
+            for number, name in enumerate(CHART_METRICS):
+                values = [float(row[name]) for row in rows if row[name]]
+                label = name if place == 0 and values else None
+                axes.plot(values, [place] * len(values), "o^sx"[number], color=f"C{number}", label=label, alpha=0.7)
+        axes.set_yticks(range(len(group)), [f"{model} ({schedule})" for model, schedule in group], fontsize=7)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.invert_yaxis()
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=6, loc="lower left")
+    return figure

