@@ -1,7 +1,10 @@
 """Every shipped configuration is one that the command line takes."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,8 +12,12 @@ from anomalib.cli import AnomalibCLI
 
 from anomalib_slsg import Slsg
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIGS = REPOSITORY / "configs"
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
+ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
+PAPER = yaml.safe_load((REPOSITORY / "benchmarks" / "ablations.yaml").read_text())
+TABLES = {4, 5, 6, 7}
 
 
 def _print_config(
@@ -22,6 +29,13 @@ def _print_config(
     output = capsys.readouterr()
     assert stop.value.code == 0, output.err
     return yaml.safe_load(output.out)
+
+
+def _flatten(options: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in options.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def test_there_is_a_configuration_for_every_data_set() -> None:
@@ -61,3 +75,64 @@ def test_quickstart_needs_no_network(
     parsed = _print_config(parse_command, capsys, CONFIGS / "quickstart.yaml")
     assert parsed["model"]["init_args"]["encoder_weights"] is None
     assert parsed["data"]["class_path"].endswith("SyntheticLOCO")
+
+
+@pytest.fixture(scope="module")
+def paper_options() -> dict:
+    """``Slsg``'s options as the paper's configuration gives them; parsed once for all ablations."""
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(StringIO()) as output:
+        monkeypatch.setenv("COLUMNS", "1000")
+        with pytest.raises(SystemExit):
+            AnomalibCLI(args=["train", "--config", str(CONFIGS / "model" / "slsg.yaml"), "--print_config"])
+    return yaml.safe_load(output.getvalue())["model"]["init_args"]
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda path: path.stem)
+def test_ablation_changes_what_it_says_and_nothing_else(
+    ablation: Path,
+    paper_options: dict,
+    parse_command: Callable[..., AnomalibCLI],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parsed = _print_config(parse_command, capsys, CONFIGS / "model" / "slsg.yaml", ablation)["model"]
+    assert parsed["class_path"].endswith("Slsg")
+    expected = _flatten(paper_options)
+    for name, value in _flatten(yaml.safe_load(ablation.read_text())["model"]["init_args"]).items():
+        # null takes the place of a whole group of options
+        replaced = {key: default for key, default in expected.items() if key == name or key.startswith(f"{name}.")}
+        assert replaced, f"{name} is no option"
+        assert replaced != {name: value}, f"{name} is the default"
+        expected = {key: default for key, default in expected.items() if key not in replaced} | {name: value}
+    assert _flatten(parsed["init_args"]) == expected
+    # the options may go together with the command line, but not with each other
+    Slsg(**{**parsed["init_args"], "backbone": "test_resnet"})
+
+
+def test_ablation_keeps_the_other_options_of_its_group(
+    parse_command: Callable[..., AnomalibCLI], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = (CONFIGS / "ablations" / f"{name}.yaml" for name in ("table4_patch8_ratio60", "table5_rectangle_noise"))
+    options = _print_config(parse_command, capsys, CONFIGS / "quickstart.yaml", *paths)["model"]["init_args"]
+    assert (options["pretraining"]["epochs"], options["pretraining"]["mask_ratio"]) == (3, 0.6)
+    assert (options["simulation"]["minimum_change"], options["simulation"]["noise"]) == (0.05, "rectangle")
+    assert options["stem_pool"]
+
+
+def test_ablations_and_the_papers_figures_correspond() -> None:
+    figures = [(entry["config"], entry["table"]) for entry in PAPER]
+    assert len(figures) == len(set(figures))
+    assert {config for config, _ in figures} == {path.stem for path in ABLATIONS}
+    assert {table for config, table in figures if config == "full"} == TABLES
+    for config, table in figures:
+        assert config == "full" or config.startswith(f"table{table}_")
+
+
+@pytest.mark.parametrize("entry", PAPER, ids=lambda entry: f"{entry['config']}-{entry['table']}")
+def test_ablation_names_its_experiment_and_figures(entry: dict) -> None:
+    first = (CONFIGS / "ablations" / f"{entry['config']}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# Tables 4-7, SLSG." if entry["config"] == "full" else f"# Table {entry['table']}, ")
+    assert entry["experiment"] in first or entry["config"] == "full"
+    paper = entry["paper"]
+    for kind, name in (("structural", "_structural"), ("logical", "_logical"), ("mean", "")):
+        assert f"{kind} {paper[f'image_AUROC{name}']:.3f}" in first
+    assert paper["pixel_AUROC"] is None
