@@ -1,0 +1,186 @@
+"""Table and chart of the measurements of ``speed.py``."""
+
+import csv
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from measuring import HERE, RATE, Measurement, Results, growth
+from rich.console import Console
+from rich.table import Table
+
+from anomalib_slsg.files import write_atomically
+
+ACCURACY = HERE / "results" / "accuracy.csv"
+SCORES = {"bottle": "image_AUROC", "juice_bottle": "image_AUROC_logical"}
+DATA_STYLE = {"bottle": "o", "juice_bottle": "^"}
+SIDE = 256
+
+
+def achieved(row: Measurement) -> float | None:
+    """Giga multiply-accumulates per second."""
+    return round(row.macs / row.median_ms / 1e6, 1) if row.macs and row.median_ms else None
+
+
+def _millions(number: int | None, unit: float) -> float | None:
+    return None if number is None else round(number / unit, 2)
+
+
+COLUMNS: dict[str, Callable[[Measurement], object]] = {
+    "model": lambda row: row.model,
+    "backend": lambda row: row.backend,
+    "precision": lambda row: row.precision,
+    "median ms": lambda row: row.median_ms,
+    "p95 ms": lambda row: row.p95_ms,
+    "parameters, M": lambda row: _millions(row.parameters, 1e6),
+    "MAC, G": lambda row: _millions(row.macs, 1e9),
+    "G MAC/s": achieved,
+    "over floor": lambda row: row.ratio_to_floor,
+    "peak MiB": lambda row: row.peak_mib,
+}
+
+
+def report(results: Results, path: Path) -> None:
+    """Print the table of batch 1, write it with throughputs beside the rows, and draw the chart.
+
+    Args:
+        results: Rows; those of this machine are shown.
+        path: Their file; table and chart are named after it.
+    """
+    rows = results.of_this_machine()
+    latencies = sorted((row for row in rows if _at(row, SIDE, 1)), key=lambda row: (row.model, row.median_ms or 0))
+    table = Table(*COLUMNS, title=results.machine)
+    for row in latencies:
+        table.add_row(*(_text(column(row)) for column in COLUMNS.values()))
+    Console(width=140).print(table)
+    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(_markdown(results, latencies)))
+    figure = _figure(rows, latencies)
+    folder = HERE / "figures" if path.parent == HERE / "results" else path.parent
+    write_atomically(folder / f"{path.stem}.png", lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+
+
+def _at(row: Measurement, size: int | None = None, batch: int | None = None) -> bool:
+    return row.model != RATE and row.what == f"inference {size or _size(row)}" and row.batch == (batch or row.batch)
+
+
+def _size(row: Measurement) -> int:
+    return int(row.what.split()[-1])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _markdown(results: Results, latencies: list[Measurement]) -> str:
+    rows = results.of_this_machine()
+    throughput = {(row.model, row.backend, row.precision): row for row in rows if _at(row, SIDE, 16)}
+    header = [*COLUMNS, "images/s at batch 16"]
+    lines = [f"Machine: {results.machine}; matrix product at {results.rate / 1e9:.0f} G multiply-accumulates/s.", ""]
+    lines += [_line(header), _line(["---"] * 3 + ["---:"] * (len(header) - 3))]
+    for row in latencies:
+        batch = throughput.get((row.model, row.backend, row.precision))
+        lines.append(_line([*(column(row) for column in COLUMNS.values()), batch.images_per_s if batch else None]))
+    for name, rest in (("image side", _by_size(rows)), ("batch", _by_batch(rows))):
+        lines += ["", _line(["model", "backend", "precision", name, "median ms", "images/s", "MAC, G", "peak MiB"])]
+        lines.append(_line(["---"] * 3 + ["---:"] * 5))
+        for key, curve in rest.items():
+            for x, row in curve:
+                values = [x, row.median_ms, row.images_per_s, _millions(row.macs, 1e9), row.peak_mib]
+                lines.append(_line([*key, *values]))
+        lines += ["", *(_law(key, curve, name) for key, curve in rest.items() if len(curve) > 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _law(key: tuple[str, str, str], curve: list[tuple[int, Measurement]], name: str) -> str:
+    sizes = [x for x, _ in curve]
+    time = growth(sizes, [row.median_ms or 0.0 for _, row in curve])
+    memory = growth(sizes, [row.peak_mib or 0.0 for _, row in curve])
+    return f"- {' '.join(key)}: time grows as {name}^{time:.2f}, peak memory as {name}^{memory:.2f}."
+
+
+def _line(cells: list[object]) -> str:
+    return f"| {' | '.join(_text(cell) for cell in cells)} |"
+
+
+Curves = dict[tuple[str, str, str], list[tuple[int, Measurement]]]
+
+
+def _by_size(rows: list[Measurement]) -> Curves:
+    return _curves([(_size(row), row) for row in rows if _at(row, batch=1)])
+
+
+def _by_batch(rows: list[Measurement]) -> Curves:
+    curves = _curves([(row.batch, row) for row in rows if _at(row, SIDE)])
+    return {key: curve for key, curve in curves.items() if len(curve) > 2}
+
+
+def _curves(points: list[tuple[int, Measurement]]) -> Curves:
+    curves: Curves = {}
+    for x, row in sorted(points, key=lambda point: point[0]):
+        curves.setdefault((row.model, row.backend, row.precision), []).append((x, row))
+    return {key: curve for key, curve in curves.items() if len(curve) > 1}
+
+
+def _figure(rows: list[Measurement], latencies: list[Measurement]) -> Figure:
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    first, second, third = figure.subplots(1, 3, width_ratios=[1.6, 1, 1])
+    _draw_accuracy(first, latencies)
+    for axes, curves, name in ((second, _by_size(rows), "image side"), (third, _by_batch(rows), "batch")):
+        for number, (key, curve) in enumerate(curves.items()):
+            sizes = [x for x, _ in curve]
+            style = {"color": f"C{number}", "marker": "."}
+            axes.plot(sizes, [row.median_ms for _, row in curve], label=f"{' '.join(key)}, ms", **style)
+            axes.plot(sizes, [row.peak_mib for _, row in curve], linestyle=":", label="peak MiB", **style)
+        axes.set(xscale="log", yscale="log", xlabel=name, xticks=sorted({x for c in curves.values() for x, _ in c}))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        if curves:
+            axes.legend(fontsize=7)
+    return figure
+
+
+def _draw_accuracy(axes: Axes, latencies: list[Measurement]) -> None:
+    """Draw accuracy over the latency of each model's fastest form; models without accuracy as ticks below."""
+    fastest: dict[str, Measurement] = {}
+    for row in latencies:
+        if row.model not in fastest or (row.median_ms or 0) < (fastest[row.model].median_ms or 0):
+            fastest[row.model] = row
+    accuracy = _accuracy()
+    every = [score for name in fastest for score in accuracy.get(name, {}).values()]
+    lowest, highest = min(every, default=0.5), max(every, default=0.5)
+    span = highest - lowest + 0.05
+    for name, row in fastest.items():
+        scores = accuracy.get(name, {})
+        color = "C3" if name.startswith("SLSG") else "C0"
+        for data, score in scores.items():
+            axes.plot(row.median_ms, score, DATA_STYLE[data], color=color)
+        top = max(scores.values(), default=lowest - 0.2 * span)
+        if not scores:
+            axes.plot(row.median_ms, top, "|", color="grey", markersize=12)
+        label = f"{name}, {row.precision}"
+        place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        axes.annotate(label, (row.median_ms, top), rotation=90, fontsize=7, **place)
+    for data, marker in DATA_STYLE.items():
+        axes.plot([], [], marker, color="grey", label=f"{data}, {SCORES[data]}")
+    axes.set(xscale="log", xlabel="milliseconds per image, batch 1, fastest form", ylabel="image AUROC")
+    axes.set_ylim(lowest - 0.3 * span, highest + 0.4 * span)  # room for names
+    axes.set_title("accuracy at 128 px and a shortened schedule; ticks: not measured here", fontsize=8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="upper left")
+
+
+def _accuracy() -> dict[str, dict[str, float]]:
+    """Mean over seeds of the shortened schedule, by model and category."""
+    if not ACCURACY.exists():
+        return {}
+    with ACCURACY.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    scores: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        column = SCORES.get(row["category"])
+        if column and row.get(column) and row["schedule"].startswith("128 px"):
+            scores.setdefault(row["model"], {}).setdefault(row["category"], []).append(float(row[column]))
+    return {model: {data: statistics.mean(values) for data, values in by.items()} for model, by in scores.items()}

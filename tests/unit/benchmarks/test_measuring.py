@@ -1,0 +1,87 @@
+"""Rows of results, and what follows from durations."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.progress import Progress
+
+
+@pytest.fixture
+def measuring() -> Any:
+    import measuring
+
+    return measuring
+
+
+def _row(measuring: Any, batch: int = 1, **values: Any) -> Any:
+    return measuring.Measurement("inference 256", "SLSG", "torch", "fp32", batch, **values)
+
+
+def test_rows_survive_a_restart(measuring: Any, tmp_path: Path) -> None:
+    path = tmp_path / "speed.csv"
+    row = _row(measuring, median_ms=12.5, p95_ms=13.0, images_per_s=80.0, parameters=7, macs=9, peak_mib=3.0)
+    measuring.Results(path).add(row)
+    results = measuring.Results(path)
+    found = results.find("inference 256", "SLSG", "torch", "fp32", 1)
+    assert found is not None
+    assert (found.median_ms, found.parameters, found.macs, found.ratio_to_floor) == (12.5, 7, 9, None)
+    assert found.machine == measuring.machine()
+    assert results.find("inference 256", "SLSG", "torch", "fp32", 2) is None
+
+
+def test_a_measurement_replaces_itself_only(measuring: Any, tmp_path: Path) -> None:
+    results = measuring.Results(tmp_path / "speed.csv")
+    results.add(_row(measuring, median_ms=1.0), _row(measuring, 2, median_ms=2.0))
+    results.add(_row(measuring, median_ms=3.0))
+    assert {row.batch: row.median_ms for row in results.rows} == {1: 3.0, 2: 2.0}
+
+
+def test_fresh_forgets_this_machine_only(measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "speed.csv"
+    measuring.Results(path).add(_row(measuring, median_ms=1.0))
+    monkeypatch.setattr(measuring, "machine", lambda: "another")
+    measuring.Results(path).add(_row(measuring, median_ms=2.0))
+    fresh = measuring.Results(path, fresh=True)
+    assert [row.median_ms for row in fresh.rows] == [1.0]
+    assert fresh.of_this_machine() == []
+
+
+def test_floor_is_the_fastest_product(measuring: Any, tmp_path: Path) -> None:
+    results = measuring.Results(tmp_path / "speed.csv")
+    with pytest.raises(LookupError, match="--fresh"):
+        _ = results.rate
+    products = {("matrix product", "fp32"): [4.0, 2.0, 2.0], ("matrix product", "bf16"): [0.5], ("SLSG", "x"): [9.0]}
+    measuring.note_products(products, results)
+    assert results.rate == pytest.approx(measuring.MATRIX**3 / 0.5)
+    assert len(results.rows) == 2
+
+
+def test_what_follows_from_durations(measuring: Any) -> None:
+    seconds = [0.010 + 0.001 * step for step in range(21)]
+    row = measuring.timed(_row(measuring, batch=4, macs=10**9), seconds, rate=1e11)
+    assert row.median_ms == 20.0
+    assert row.p95_ms == 29.0
+    assert row.images_per_s == 200.0
+    assert row.ratio_to_floor == 2.0
+
+
+def test_turns_are_interleaved_and_the_first_call_of_each_is_not_timed(measuring: Any) -> None:
+    order: list[str] = []
+    calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    with Progress(disable=True) as progress:
+        durations = measuring.interleave(calls, rounds=2, repeats=2, progress=progress)
+    assert "".join(order) == "aaabbb" * 2
+    assert {name: len(seconds) for name, seconds in durations.items()} == {"a": 4, "b": 4}
+
+
+def test_multiply_accumulates_of_a_known_network(measuring: Any) -> None:
+    layer = torch.nn.Conv2d(3, 5, kernel_size=3, bias=False)
+    image = torch.rand(2, 3, 10, 10)
+    assert measuring.multiply_accumulates(lambda: layer(image)) == 2 * 8 * 8 * 5 * 3 * 9
+
+
+def test_growth_finds_the_exponent(measuring: Any) -> None:
+    assert math.isclose(measuring.growth([1, 2, 4, 8], [3, 12, 48, 192]), 2.0, abs_tol=1e-9)
