@@ -2,7 +2,8 @@
 
 ``python benchmarks/accuracy.py --config benchmarks/accuracy.yaml --data_root datasets`` trains and tests every
 combination that has no row yet in ``benchmarks/results/accuracy.csv`` and appends it there; an interrupted run goes on
-where it was. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are drawn from all rows.
+where it was, and a job that fails ends it and is named. ``accuracy_short.yaml`` is a matrix for a machine without
+GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are drawn from all rows.
 
 anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
 """
@@ -13,7 +14,7 @@ import yaml
 from accuracy_job import AccuracyJobs
 from accuracy_report import report
 from accuracy_rows import Rows
-from anomalib.pipelines.components.runners import ParallelRunner, SerialRunner
+from accuracy_runners import make_runner
 from jsonargparse import ArgumentParser
 
 HERE = Path(__file__).parent
@@ -43,9 +44,8 @@ def main() -> None:
         keep_maps=parsed.keep_maps,
         usual_backbones=parsed.usual_backbones,
     )
-    runner = ParallelRunner(jobs, parsed.devices) if parsed.devices > 1 else SerialRunner(jobs)
     try:
-        runner.run(matrix)
+        make_runner(jobs, parsed.devices).run(matrix)
     finally:
         report(rows, parsed.results)
 

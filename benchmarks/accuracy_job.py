@@ -1,6 +1,5 @@
 """One training and test of a model on one data set, and the list of those that are still to do."""
 
-import logging
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -16,8 +15,6 @@ from anomalib.pipelines.components.base import Job, JobGenerator
 from lightning.pytorch import Callback, seed_everything
 
 from anomalib_slsg.metrics import AnomalyMapWriter
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -48,6 +45,11 @@ class AccuracyJob(Job):
     accelerator: str
     keep_maps: bool
 
+    @property
+    def label(self) -> str:
+        """The key in one line."""
+        return ", ".join(self.key.values())
+
     def run(self, task_id: int | None = None) -> dict[str, str]:
         """Do the job.
 
@@ -60,12 +62,12 @@ class AccuracyJob(Job):
         Raises:
             RuntimeError: If anything fails; names the job.
         """
-        label = ", ".join(self.key.values())
-        logger.info("Job: %s", label)
+        # the processor is one device, which jobs share
+        devices: str | list[int] = "auto" if task_id is None or self.accelerator == "cpu" else [task_id]
         try:
-            row = {**self.key, **self._measure("auto" if task_id is None else [task_id])}
+            row = {**self.key, **self._measure(devices)}
         except Exception as error:
-            msg = f"the job '{label}' failed: {error}"
+            msg = f"the job '{self.label}' failed: {error}"
             raise RuntimeError(msg) from error
         self.rows.add(row)
         return row
@@ -83,7 +85,8 @@ class AccuracyJob(Job):
             devices=devices,
             default_root_dir=folder,
             logger=False,
-            **self.model.get("trainer", {}),
+            # a second bar on the same terminal would overwrite that of the jobs
+            **{"enable_progress_bar": False, **self.model.get("trainer", {})},
         )
         model = make_model(self.model, self.image_size, int(self.key["seed"]))
         datamodule = make_datamodule(self.data, self.data_root)
@@ -95,7 +98,7 @@ class AccuracyJob(Job):
         values = {**{name: float(tested[name]) for name in METRICS if name in tested}, **metrics.compute()}
         return {
             **{name: f"{value:.4f}" for name, value in values.items()},
-            **{k: f"{s:.1f}" for k, s in seconds.items()},
+            **{k: f"{s:.3f}" for k, s in seconds.items()},
         }
 
     @staticmethod
@@ -136,7 +139,12 @@ class AccuracyJobs(JobGenerator):
         self.rows = rows
         self.only = set(only)
         self.usual_backbones = usual_backbones
-        self.options = {"work": work, "data_root": data_root, "accelerator": accelerator, "keep_maps": keep_maps}
+        self.options: dict[str, Any] = {
+            "work": work,
+            "data_root": data_root,
+            "accelerator": accelerator,
+            "keep_maps": keep_maps,
+        }
 
     def generate_jobs(self, args: dict | None = None, prev_stage_result: Any = None) -> list[AccuracyJob]:  # type: ignore[override]
         """List the jobs; a list, so that the runner's progress bar knows how many.

@@ -30,7 +30,7 @@ class RawMetrics(Callback):
         self.spro: dict[str, AUSPRO] = {kind: AUSPRO(anomaly_type=kind) for kind in FOLDER_OF_TYPE}
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Keep a batch's scores and maps, the maps in half precision's place as they are."""
+        """Keep a batch's scores and maps; the model's own callbacks, its post-processor among them, come later."""
         self.scores.append(batch.pred_score.detach().float().cpu().flatten())
         self.labels.append(batch.gt_label.cpu().flatten().bool())
         self.paths.extend(Path(path) for path in batch.image_path)

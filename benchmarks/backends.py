@@ -59,7 +59,7 @@ def to_openvino(model: "AnomalibModule", folder: Path, shape: Shape) -> Path:
 
 
 def to_openvino_int8(model: "AnomalibModule", folder: Path, shape: Shape) -> Path:
-    """Quantise after training, as ``anomalib export --compression_type int8_ptq`` does, with noise for images."""
+    """Quantise after training, as ``anomalib export --compression_type INT8_PTQ`` does, with noise for images."""
     import nncf
     import openvino
 

@@ -48,6 +48,8 @@ class SimulationOptions:
         logical_turn_probability: Share of logical sources that are turned, in [0, 1].
         logical_turn_degrees: Turned sources are turned by a uniform angle between minus and plus this, in [0, 180].
         logical_flip_probability: Share of logical sources that are mirrored left to right, in [0, 1].
+        logical_moved_probability: Share of logical anomalies whose source is the image itself, moved by up to half its
+            sides: a part disappears behind what is beside it, or appears twice. In [0, 1]; 0 as in the paper.
         minimum_area: Smallest mask in pixels at 256x256, up to a quarter of the image; smaller masks are redrawn.
         minimum_change: A masked pixel is labelled anomalous only when one of its channels changes by more than this,
             in [0, 1). 0 labels the whole mask, as in the paper. Above 0, a label may be smaller than ``minimum_area``.
@@ -73,6 +75,7 @@ class SimulationOptions:
     logical_turn_probability: float = 0.3
     logical_turn_degrees: float = 180.0
     logical_flip_probability: float = 0.0
+    logical_moved_probability: float = 0.0
     minimum_area: int = 49
     minimum_change: float = 0.0
     photometric_operations: int = 3
@@ -82,7 +85,7 @@ class SimulationOptions:
         """Turn lists into tuples and check every value."""
         self._check_choice("foreground", get_args(ForegroundMode))
         self._check_choice("noise", get_args(NoiseKind))
-        for name in ("structural", "texture", "logical_turn", "logical_flip"):
+        for name in ("structural", "texture", "logical_turn", "logical_flip", "logical_moved"):
             self._check_number(f"{name}_probability", 0, 1)
         for name in ("structural_threshold", "logical_threshold"):
             self._check_number(name, -1, 1, open_high=True)

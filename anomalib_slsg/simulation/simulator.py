@@ -230,12 +230,26 @@ class AnomalySimulator(nn.Module):
     ) -> Iterable[Tensor]:
         """Source images (3, H, W) of one kind for the images at the given places of the batch."""
         if kind == "logical":
-            return self._turn_and_flip([others[place] for place in places], generator)
+            return self._draw_logical(places, images, others, generator)
         if kind == "shuffled":
             return shuffled_grid(torch.stack([images[place] for place in places]), self.options.grid_cells, generator)
         size = (images.shape[2], images.shape[3])
         textures = self._texture_bank().sample(len(places), size, generator, images.device)
         return random_photometric(textures, self.options.photometric_operations, generator)
+
+    def _draw_logical(
+        self, places: list[int], images: Tensor, others: Tensor, generator: torch.Generator | None
+    ) -> list[Tensor]:
+        """Parts of other images, or of the image itself where they do not belong."""
+        sources = self._turn_and_flip([others[place] for place in places], generator)
+        if self.options.logical_moved_probability == 0:
+            return sources
+        height, width = images.shape[-2:]
+        for index, (moved, y, x) in enumerate(torch.rand(len(places), 3, generator=generator).tolist()):
+            if moved < self.options.logical_moved_probability:
+                shifts = round((y - 0.5) * height), round((x - 0.5) * width)
+                sources[index] = images[places[index]].roll(shifts, dims=(1, 2))
+        return sources
 
     def _turn_and_flip(self, images: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
         """Turn and mirror some of the images (3, H, W)."""

