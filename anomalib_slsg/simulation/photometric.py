@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from kornia import color, enhance
 from torch import Tensor
 
@@ -19,7 +20,11 @@ def _change_brightness(images: Tensor, amount: float) -> Tensor:
 
 
 def _change_sharpness(images: Tensor, amount: float) -> Tensor:
-    return enhance.sharpness(images, 3 * amount).clamp(0, 1)
+    """As kornia's ``sharpness``, whose convolution of one channel at a time takes ten times as long on processors."""
+    smooth = images.clone()  # the outermost pixels stay as they are
+    inner = images[..., 1:-1, 1:-1]
+    smooth[..., 1:-1, 1:-1] = (9 * F.avg_pool2d(images, kernel_size=3, stride=1) + 4 * inner) / 13
+    return torch.lerp(smooth, images, 3 * amount).clamp(0, 1)
 
 
 def _change_hue_and_saturation(images: Tensor, amount: float) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from kornia import enhance
 from torch import Tensor
 
 from anomalib_slsg.simulation import photometric
@@ -59,3 +60,10 @@ def test_number_zero_and_bad_numbers() -> None:
     assert torch.equal(random_photometric(images(), 0), images())
     with pytest.raises(ValueError, match="photometric operations"):
         random_photometric(images(), 10)
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.2, 1 / 3, 0.9])
+def test_sharpness_is_kornias(amount: float) -> None:
+    batch = torch.rand(2, 3, 20, 17, generator=torch.Generator().manual_seed(3))
+    expected = enhance.sharpness(batch, 3 * amount).clamp(0, 1)
+    torch.testing.assert_close(photometric._change_sharpness(batch, amount), expected, rtol=0, atol=2e-6)

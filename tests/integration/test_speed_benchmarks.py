@@ -1,0 +1,119 @@
+"""The speed benchmarks from their command lines, with a tiny model where they allow one."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anomalib_slsg import Slsg
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def _tiny(size: int) -> Slsg:
+    options: dict[str, Any] = {"backbone": "regnetx_002", "decoder_channels": (16, 8, 8, 8)}
+    return Slsg(encoder_weights=None, image_size=(size, size), **options)
+
+
+@pytest.fixture
+def run_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    import measuring
+    import methods
+    import speed
+
+    models = {"tiny": _tiny}
+    monkeypatch.setattr(methods, "METHODS", models)
+    monkeypatch.setattr(speed, "METHODS", models)
+    monkeypatch.setattr(speed, "available", lambda: [("torch", "fp32"), ("openvino", "fp32")])
+    monkeypatch.setattr(speed, "SIZES", (32, 64))
+    monkeypatch.setattr(speed, "GROWING", [("tiny", "openvino", "fp32")])
+    monkeypatch.setattr(measuring, "MATRIX", 64)
+
+    def run(*arguments: str) -> dict[tuple[str, ...], dict[str, Any]]:
+        command = ["speed.py", "--quick", "--results", str(tmp_path / "speed.csv"), "--work", str(tmp_path / "work")]
+        monkeypatch.setattr(sys, "argv", [*command, *arguments])
+        speed.main()
+        rows = measuring.Results(tmp_path / "speed.csv").rows
+        return {(row.what, row.model, row.backend, str(row.batch)): row for row in rows}
+
+    return run
+
+
+def test_speed_measures_and_goes_on_where_it_was(
+    run_speed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = run_speed()
+    assert ("inference 256", "tiny", "torch", "1") in rows
+    grown = rows["inference 32", "tiny", "openvino", "1"]
+    row = rows["inference 256", "tiny", "openvino", "1"]
+    assert row.macs > grown.macs > 0
+    assert row.parameters == grown.parameters > 0
+    assert all(value > 0 for value in (row.median_ms, row.p95_ms, row.images_per_s, row.ratio_to_floor))
+    assert row.peak_mib is not None
+    assert {key[-1] for key in rows} == {"1", "2", "16"}
+    assert "| tiny | openvino | fp32 |" in (tmp_path / "speed.md").read_text()
+    assert (tmp_path / "speed.png").stat().st_size > 1000
+    assert "tiny" in capsys.readouterr().out
+    assert not (tmp_path / "work").exists()
+    assert run_speed() == rows
+    lines = (tmp_path / "speed.csv").read_text().splitlines()
+    (tmp_path / "speed.csv").write_text("\n".join(line for line in lines if "inference 32" not in line) + "\n")
+    again = run_speed()
+    assert again.keys() == rows.keys()
+    assert again["inference 256", "tiny", "openvino", "1"] == row
+
+
+def test_unknown_models_are_refused(run_speed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_speed("--models", '["PaDim"]')
+    assert "['PaDim'] are not among ['tiny']" in capsys.readouterr().err
+
+
+def test_idle_gradients_are_those_that_autograd_would_leave_out() -> None:
+    """Counted against a step in which the encoder's maps need no gradient and are convolved on their own."""
+    import torch
+    from training_steps import idle_gradients, segmentation_step
+
+    seg_net, step, _ = segmentation_step(1, 32, "regnetx_002", bfloat16=False)
+    expected = 0
+    frozen = [*reversed(seg_net.encoder.channels[:-1]), 0]
+    sides = [4, 8, 16, 32]  # of the decoder's four blocks at 32 px
+    for block, channels, side in zip(seg_net.decoder.blocks, frozen, sides, strict=True):
+        convolution = block[0][0]
+        assert isinstance(convolution, torch.nn.Conv2d)
+        images = 2  # one normal and one simulated
+        expected += images * side**2 * convolution.out_channels * channels * 9
+    assert idle_gradients(seg_net, step) == expected
+
+
+@pytest.mark.parametrize("net", ["SegNet", "GPT-Net"])
+def test_training_steps_in_a_process_of_their_own(net: str) -> None:
+    from own_process import in_own_process
+
+    options = {"backbone": "regnetx_002", "precision": "fp32", "size": 32, "keep": True, "repeats": 2}
+    answer = in_own_process(BENCHMARKS / "training_task.py", {"kind": "step", "net": net, **options})
+    assert len(answer["seconds"]) == 2
+    assert answer["macs"] > 0
+    assert answer["parameters"] > 0
+    assert answer["peak_mib"] > 100
+    assert len(answer["simulation"]) == (2 if net == "SegNet" else 0)
+
+
+def test_simulation_speed_prints_the_ratio(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import simulation_speed
+
+    results = tmp_path / "simulation_speed.csv"
+    monkeypatch.setattr(
+        sys, "argv", ["simulation_speed.py", "--rounds", "1", "--size", "64", "--batch", "2", "--results", str(results)]
+    )
+    simulation_speed.main()
+    assert "PerlinAnomalyGenerator" in capsys.readouterr().out
+    assert len(results.read_text().splitlines()) == 4
