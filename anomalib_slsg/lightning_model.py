@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 from anomalib import LearningType
-from anomalib.data import ImageBatch
+from anomalib.data import AnomalibDataModule, ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
@@ -37,6 +37,7 @@ from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 from anomalib_slsg.progress import shows_progress
+from anomalib_slsg.quantization import quantize
 from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
 from anomalib_slsg.seeding import stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
@@ -341,6 +342,10 @@ class Slsg(AnomalibModule):
         super().on_load_checkpoint(checkpoint)
         if isinstance(self.pre_processor, PreProcessor):
             keep_antialiasing(self.pre_processor)
+
+    @staticmethod
+    def _post_training_quantization_ov(model: Any, datamodule: AnomalibDataModule | None = None) -> Any:
+        return quantize(model, datamodule)
 
     def on_fit_end(self) -> None:
         """Free the cache; validate in full again when asked to."""

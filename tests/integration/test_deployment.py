@@ -81,7 +81,7 @@ def test_compressed_models_stay_close(
     folder_tree: Path,
     tmp_path: Path,
 ) -> None:
-    datamodule = make_folder(eval_batch_size=1)
+    datamodule = make_folder(eval_batch_size=2)  # not that of the exported graph
     datamodule.setup()
     exported = fitted.model.to_openvino(
         tmp_path / "exported", input_size=input_size, compression_type=compression, datamodule=datamodule
@@ -90,6 +90,35 @@ def test_compressed_models_stay_close(
     images = _images(folder_tree, tmp_path / "images", SIDE)
     tolerance = {None: 1e-4, CompressionType.FP16: 1e-3, CompressionType.INT8_PTQ: 2e-2}[compression]
     _assert_equal(fitted.model, make_engine(tmp_path / "results"), exported, images, tolerance)
+
+
+def test_quantised_models_compare_features_unrounded(
+    fitted: "Fitted", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """Neighbours chosen from rounded similarities would be others."""
+    import openvino
+
+    datamodule = make_folder(eval_batch_size=2)
+    exported = fitted.model.to_openvino(
+        tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ, datamodule=datamodule
+    )
+    operations = openvino.Core().read_model(exported).get_ordered_ops()
+    before = {
+        kind: [
+            operation.input_value(0).get_node().get_type_name()
+            for operation in operations
+            if operation.get_type_name() == kind
+        ]
+        for kind in ("MatMul", "Convolution")
+    }
+    assert before["MatMul"]
+    assert "FakeQuantize" not in before["MatMul"]
+    assert "FakeQuantize" in before["Convolution"]
+
+
+def test_quantisation_asks_for_images(fitted: "Fitted", tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give a data module"):
+        fitted.model.to_openvino(tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ)
 
 
 def test_exports_do_not_depend_on_the_processor(fitted: "Fitted") -> None:
