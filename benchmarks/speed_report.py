@@ -169,7 +169,7 @@ def _draw_accuracy(axes: Axes, latencies: list[Measurement]) -> None:
     axes.set_ylim(lowest - 0.3 * span, highest + 0.4 * span)  # room for names
     axes.set_title("accuracy at 128 px and a shortened schedule; ticks: not measured here", fontsize=8)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(fontsize=7, loc="center right")
 
 
 def _accuracy() -> dict[str, dict[str, float]]:
