@@ -31,6 +31,7 @@ from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import add_loco_metrics
 from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.feature_distance import FITTED_IMAGES
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining.callback import GenerativePretraining
@@ -71,6 +72,8 @@ class Slsg(AnomalibModule):
         num_neighbors: Neighbours of each node (Table 6, "TopK").
         residual: Add the SG block's input to its output; off is equation 7.
         bottleneck_skip: Feed the SG block's output to deeper decoder blocks (Table 6, "Bottleneck Skip").
+        feature_distance: Also hold for anomalous what the frozen encoder sees far from normal images at the same place.
+            Not in the paper; off.
         focal_weight: alpha_4 of equation 11 (Table 7: 0 for "w/o focal loss").
         l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
         auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").
@@ -119,6 +122,7 @@ class Slsg(AnomalibModule):
         num_neighbors: int = 9,
         residual: bool = False,
         bottleneck_skip: bool = True,
+        feature_distance: bool = False,
         focal_weight: float = 0.4,
         l1_weight: float = 0.6,
         auxiliary_weight: float = 0.3,
@@ -148,6 +152,12 @@ class Slsg(AnomalibModule):
         )
         if seed is not None:
             seed_everything(seed, workers=True)
+        if feature_distance and (not freeze_encoder or encoder_statistics == "batch"):
+            msg = (
+                "model.feature_distance measures the features of an encoder that stays as it is: it needs "
+                "model.freeze_encoder=true and model.encoder_statistics other than 'batch'"
+            )
+            raise ValueError(msg)
         # checkpoints hold plain data, which come back as dictionaries
         self.pretraining_options = _as_options(PretrainingOptions, pretraining)
         simulation_options = _as_options(SimulationOptions, simulation)
@@ -169,6 +179,7 @@ class Slsg(AnomalibModule):
             eliminate_position=eliminate_position,
             residual=residual,
             bottleneck_skip=bottleneck_skip,
+            feature_distance=feature_distance,
         )
         self.model = SlsgModel(seg_net, score_pixels=score_pixels, auto_bfloat16=auto_bfloat16)
         if freeze_encoder:
@@ -266,12 +277,21 @@ class Slsg(AnomalibModule):
                 with self.model.fast_autocast():
                     reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
             self.encoder_ready.fill_(True)
+        self._fit_feature_distance()
         # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
         self._set_modes()
 
     def on_train_epoch_start(self) -> None:
         """Put the encoder's batch norm into its mode."""
         self._set_modes()
+
+    @torch.no_grad()
+    def _fit_feature_distance(self) -> None:
+        """Learn normal features, unless a checkpoint has brought them; in 32 bits, in which models are deployed."""
+        distance, encoder = self.model.seg_net.feature_distance, self.model.seg_net.encoder
+        if distance is not None and not distance.fitted:
+            encoder.eval()
+            distance.fit(encoder(images) for images in self._whole_images(FITTED_IMAGES))
 
     def _set_modes(self) -> None:
         self.model.train()
@@ -380,10 +400,13 @@ class Slsg(AnomalibModule):
         self.simulator.fit(examples)
         self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
 
-    def _whole_images(self) -> Iterator[Tensor]:
+    def _whole_images(self, most: int | None = None) -> Iterator[Tensor]:
+        """All training images as the network takes them, batch by batch, or so many of them, spread evenly."""
         images = self.normal_images
+        number = min(len(images), most or len(images))
+        chosen = torch.linspace(0, len(images) - 1, number).long()
         # parts of the same size weigh the same in the average, and none holds a single image
-        for indices in torch.arange(len(images)).tensor_split(-(-len(images) // 8)):
+        for indices in chosen.tensor_split(-(-number // 8)):
             batch = images[indices].to(self.device)
             yield self.model.normalise(batch)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
+from anomalib_slsg.networks.feature_distance import FeatureDistance, either
 from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.sg_block import SGBlock
@@ -31,6 +32,8 @@ class SegNet(nn.Module):
         residual: Add the SG block's input to its output; off is the paper's X'.
         bottleneck_skip: Feed X' to the deeper decoder blocks too (Table 6, "Bottleneck Skip").
         bottleneck_skip_channels: Channels to which X' is squeezed for that.
+        feature_distance: Also hold features for anomalous that are far from those of normal images at the same place;
+            not in the paper.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class SegNet(nn.Module):
         residual: bool = False,
         bottleneck_skip: bool = True,
         bottleneck_skip_channels: int = 32,
+        feature_distance: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = ResNetEncoder(backbone, stem_pool=stem_pool)
@@ -61,6 +65,7 @@ class SegNet(nn.Module):
             channels=decoder_channels,
             bottleneck_skip_channels=bottleneck_skip_channels if bottleneck_skip else 0,
         )
+        self.feature_distance = FeatureDistance(self.encoder.channels[-2:]) if feature_distance else None
         self.auxiliary_head: nn.Module = AuxiliaryHead(channels, out_channels=1)
         # Starting at the anomalies' rarity, as the focal loss's paper (reference 52) does, features gather evidence of
         # anomalies. Started at 0.5, they gather evidence of normality: its absence, which ReLU ends at zero, never
@@ -78,7 +83,12 @@ class SegNet(nn.Module):
         Returns:
             Probability that a pixel is anomalous, of shape (B, 1, H, W), float32.
         """
-        return torch.sigmoid(self._decode(*self._relate(images)).float())
+        features, related = self._relate(images)
+        probability = torch.sigmoid(self._decode(features, related).float())
+        if self.feature_distance is None or not self.feature_distance.fitted:
+            return probability
+        with full_precision(images.device):
+            return either(probability, self.feature_distance(features, (images.shape[-2], images.shape[-1])))
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Segment anomalies for training.

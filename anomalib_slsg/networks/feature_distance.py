@@ -1,0 +1,145 @@
+"""How far features are from those of normal images at the same place. Not in the paper, off by default."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+FEATURES = 100  # channels that are looked at, as in PaDiM
+LARGEST_SIDE = 32  # cells of the grid of Gaussians
+FITTED_IMAGES = 500  # more of them add memory and nothing else
+SHRINKAGE = 0.1  # added to variances, which are about 1
+LEAST_SCALE = 0.01  # of the channels' mean: ReLU leaves some channels dead
+LEAST_SPREAD = 0.02  # of distances, which are about 1: images that are all the same leave rounding errors
+UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
+# An image as far above the median of normal ones as this many times their ninth decile is as likely anomalous as not.
+TOLERANCE = 2.0
+STEEPNESS = 1.5
+
+
+class FeatureDistance(nn.Module):
+    """Turns the Mahalanobis distance of features at strides 8 and 16 into the probability that they are anomalous.
+
+    A decoder taught by simulated anomalies knows nothing of anomalies that resemble none of them, such as an empty
+    bottle. The features of the frozen encoder do: one Gaussian for each place, as in PaDiM (Defard et al. 2021), here
+    of the encoder that GPT-Net has trained and on SegNet's own scale, a probability.
+
+    Args:
+        channels: Channels of the encoder's maps at strides 8 and 16.
+    """
+
+    selected: Tensor
+    mean: Tensor
+    whitening: Tensor
+    median: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        # always the same ones: they belong to the method, not to a run
+        order = torch.randperm(sum(channels), generator=torch.Generator().manual_seed(0))
+        self.register_buffer("selected", order[:FEATURES].sort().values)  # (C,)
+        self.register_buffer("mean", torch.empty(0))  # (C, H, W)
+        self.register_buffer("whitening", torch.empty(0))  # (H W, C, C)
+        self.register_buffer("median", torch.tensor(0.0))
+        self.register_buffer("spread", torch.tensor(1.0))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether normal images have been seen."""
+        return self.mean.numel() > 0
+
+    @torch.no_grad()
+    def fit(self, pyramids: Iterable[Sequence[Tensor]]) -> None:
+        """Learn what is normal.
+
+        Args:
+            pyramids: Feature maps of normal images, batch by batch; the last two of each are those at strides 8 and 16,
+                of shape (B, C_l, H_l, W_l).
+
+        Raises:
+            ValueError: If there are fewer than two images.
+        """
+        features = torch.cat([self._select(pyramid, _grid(pyramid[-1])) for pyramid in pyramids])  # (B, C, H, W)
+        if len(features) < 2:
+            msg = f"model.feature_distance needs at least two normal images, got {len(features)}"
+            raise ValueError(msg)
+        scale = features.std(dim=(0, 2, 3))  # (C,)
+        scale = scale.clamp(min=LEAST_SCALE * float(scale.mean())).clamp(min=torch.finfo(scale.dtype).eps)
+        # images that a Gaussian was fitted to are nearer to it than others; each half is measured by the other
+        halves = features[::2], features[1::2]
+        swapped = [_Gaussians.fit(half, scale).distances(other) for half, other in (halves, halves[::-1])]
+        unusual = torch.cat([_largest(distances) for distances in swapped])
+        self.mean, self.whitening = _Gaussians.fit(features, scale)
+        self.median = unusual.median()
+        self.spread = (unusual.quantile(0.9) - self.median).clamp(min=LEAST_SPREAD)
+
+    def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Tell how likely each pixel is anomalous.
+
+        Args:
+            pyramid: Feature maps; the last two are those at strides 8 and 16.
+            size: Height and width of the result.
+
+        Returns:
+            Probabilities of shape (B, 1, height, width).
+        """
+        height, width = self.mean.shape[-2:]
+        distances = _Gaussians(self.mean, self.whitening).distances(self._select(pyramid, (height, width)))
+        probabilities = torch.sigmoid(STEEPNESS * ((distances - self.median) / self.spread - TOLERANCE))
+        return interpolate(probabilities, size, mode="bilinear", align_corners=False)
+
+    def _select(self, pyramid: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """The chosen channels on the grid of Gaussians: (B, C, H, W)."""
+        fine, deep = pyramid[-2:]
+        both = torch.cat([avg_pool2d(fine, 2), deep], dim=1).index_select(1, self.selected)
+        return interpolate(both.to(self.median.dtype), grid, mode="bilinear", align_corners=False)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Take the shape of what is loaded: it depends on the images that a model was fitted on."""
+        for name in ("mean", "whitening"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.median.device))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class _Gaussians(NamedTuple):
+    mean: Tensor  # (C, H, W)
+    whitening: Tensor  # (H W, C, C)
+
+    @classmethod
+    def fit(cls, features: Tensor, scale: Tensor) -> "_Gaussians":
+        """One Gaussian for each place of ``features`` (B, C, H, W), whose channels vary by about ``scale`` (C,)."""
+        number, channels = features.shape[:2]
+        mean = features.mean(dim=0)
+        deviations = ((features - mean) / scale[:, None, None]).flatten(2).permute(2, 1, 0)  # (H W, C, B)
+        covariance = deviations @ deviations.transpose(1, 2) / max(number - 1, 1)
+        identity = torch.eye(channels, device=features.device, dtype=features.dtype)
+        triangle = torch.linalg.cholesky(covariance + SHRINKAGE * identity)
+        whitening = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
+        return cls(mean, whitening / scale)
+
+    def distances(self, features: Tensor) -> Tensor:
+        """Root mean square of the whitened deviations of ``features`` (B, C, H, W): (B, 1, H, W)."""
+        deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
+        whitened = self.whitening @ deviations
+        return whitened.square().mean(dim=1).sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
+
+
+def _grid(deep: Tensor) -> tuple[int, int]:
+    """Cells along height and width: as many as the deepest map has, or the most that are held."""
+    height, width = deep.shape[-2:]
+    return min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
+
+
+def _largest(distances: Tensor) -> Tensor:
+    """Mean of each image's largest distances: (B,)."""
+    cells = distances.flatten(1)
+    return cells.topk(max(1, round(UNUSUAL_SHARE * cells.shape[1])), dim=1).values.mean(dim=1)
+
+
+def either(first: Tensor, second: Tensor) -> Tensor:
+    """Probability that at least one of two independent observers is right."""
+    return 1 - (1 - first) * (1 - second)

@@ -1,0 +1,58 @@
+"""The option ``feature_distance`` from training to deployment."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from anomalib.data import PredictDataset
+from anomalib.deploy import OpenVINOInferencer
+
+from anomalib_slsg import Slsg
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
+
+
+def test_trained_saved_resumed_and_deployed(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # anomalib's inferencer keeps a cache of compiled models in the working folder
+    model = make_model(feature_distance=True, auto_bfloat16=False)
+    engine = make_engine(tmp_path / "first", max_steps=2, logger=False)
+    engine.fit(model, make_folder())
+    fitted = model.model.seg_net.feature_distance
+    assert fitted is not None
+    assert fitted.fitted
+    checkpoint = next((tmp_path / "first").rglob("model.ckpt"))
+    loaded = Slsg.load_from_checkpoint(checkpoint, visualizer=False).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = model.eval().model(images)
+        torch.testing.assert_close(loaded.model(images).anomaly_map, expected.anomaly_map, atol=1e-5, rtol=0)
+
+    resumed = make_model(feature_distance=True, auto_bfloat16=False)
+    make_engine(tmp_path / "second", max_steps=3, logger=False).fit(resumed, make_folder(), ckpt_path=str(checkpoint))
+    assert resumed.model.seg_net.feature_distance is not None
+    torch.testing.assert_close(resumed.model.seg_net.feature_distance.mean, fitted.mean)
+
+    exported = loaded.to_openvino(tmp_path / "exported")
+    inferencer = OpenVINOInferencer(exported, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
+    predictions = make_engine(tmp_path / "predictions").predict(loaded, dataset=PredictDataset(folder_tree / "bad"))
+    assert predictions
+    for prediction in predictions:
+        found = inferencer.predict(prediction.image_path[0])
+        torch.testing.assert_close(
+            torch.as_tensor(found.anomaly_map).squeeze(), prediction.anomaly_map.squeeze(), atol=1e-3, rtol=0
+        )
+
+
+@pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)
+def test_a_changing_encoder_is_refused(make_model: "MakeModel", options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"model\.feature_distance .* model\.freeze_encoder=true"):
+        make_model(feature_distance=True, **options)

@@ -1,0 +1,156 @@
+"""Distances of features against a loop in NumPy, and their probabilities on images that are known."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.feature_distance import (
+    FEATURES,
+    LARGEST_SIDE,
+    SHRINKAGE,
+    STEEPNESS,
+    TOLERANCE,
+    FeatureDistance,
+    either,
+)
+
+CHANNELS = (3, 4)
+
+
+def _pyramid(number: int, grid: tuple[int, int] = (3, 4), seed: int = 0, shift: float = 0.0) -> list[Tensor]:
+    """Features whose mean and spread depend on the place."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = grid
+    deep = torch.randn(number, CHANNELS[1], height, width, generator=generator)
+    fine = torch.randn(number, CHANNELS[0], 2 * height, 2 * width, generator=generator)
+    slope = torch.linspace(1, 5, height)[:, None]
+    return [torch.rand(number, 2, 4 * height, 4 * width), 3 * fine + shift, deep * slope + 10 * slope + shift]
+
+
+def _fitted(number: int = 40, grid: tuple[int, int] = (3, 4)) -> FeatureDistance:
+    distance = FeatureDistance(CHANNELS)
+    pyramid = _pyramid(number, grid)
+    distance.fit([[level[:7] for level in pyramid], [level[7:] for level in pyramid]])
+    return distance
+
+
+def _stacked(pyramid: list[Tensor]) -> np.ndarray:
+    fine, deep = (level.double().numpy() for level in pyramid[-2:])
+    number, channels, height, width = fine.shape
+    pooled = fine.reshape(number, channels, height // 2, 2, width // 2, 2).mean(axis=(3, 5))
+    return np.concatenate([pooled, deep], axis=1)
+
+
+def _slow_distances(normal: np.ndarray, features: np.ndarray) -> np.ndarray:
+    scale = normal.std(axis=(0, 2, 3), ddof=1)
+    normal, features = normal / scale[:, None, None], features / scale[:, None, None]
+    result = np.empty((len(features), 1, *features.shape[2:]))
+    for y, x in np.ndindex(*features.shape[2:]):
+        covariance = np.cov(normal[:, :, y, x].T) + SHRINKAGE * np.eye(normal.shape[1])
+        for image, vector in enumerate(features[:, :, y, x]):
+            deviation = vector - normal[:, :, y, x].mean(axis=0)
+            result[image, 0, y, x] = np.sqrt(deviation @ np.linalg.solve(covariance, deviation) / len(deviation))
+    return result
+
+
+def test_probabilities_are_those_of_the_mahalanobis_distance() -> None:
+    distance = _fitted()
+    other = _pyramid(5, seed=1)
+    expected = _slow_distances(_stacked(_pyramid(40)), _stacked(other))
+    scaled = (expected - distance.median.item()) / distance.spread.item()
+    expected = 1 / (1 + np.exp(-STEEPNESS * (scaled - TOLERANCE)))
+    np.testing.assert_allclose(distance(other, (3, 4)).numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_each_half_is_measured_by_the_other() -> None:
+    """An image that a Gaussian was fitted to is too near to it."""
+    distance = _fitted()
+    stacked = _stacked(_pyramid(40))
+    scale = stacked.std(axis=(0, 2, 3), ddof=1)[:, None, None]
+    halves = stacked[::2], stacked[1::2]
+    # scales of halves differ from those of the whole, which are the ones in use
+    maxima = []
+    for half, rest in (halves, halves[::-1]):
+        own = half.std(axis=(0, 2, 3), ddof=1)[:, None, None]
+        maxima.append(_slow_distances(half / scale * own, rest / scale * own).max(axis=(1, 2, 3)))
+    assert distance.median.item() == pytest.approx(np.median(np.concatenate(maxima)), rel=0.15)
+    own_images = _slow_distances(stacked, stacked).max(axis=(1, 2, 3))
+    assert distance.median.item() > 1.1 * np.median(own_images)
+
+
+def test_new_normal_images_are_unlikely_anomalous_and_moved_ones_likely() -> None:
+    distance = _fitted(200)
+    normal = distance(_pyramid(50, seed=2), (48, 64))
+    moved = distance(_pyramid(50, seed=2, shift=20.0), (48, 64))
+    assert normal.shape == (50, 1, 48, 64)
+    assert (normal.amax(dim=(1, 2, 3)) > 0.5).float().mean() < 0.1
+    assert moved.amin(dim=(1, 2, 3)).min() > 0.9
+
+
+def test_the_place_matters() -> None:
+    distance = _fitted()
+    pyramid = _pyramid(1, seed=3)
+    pyramid[-1] = pyramid[-1].flip(2)
+    assert distance(pyramid, (3, 4))[0, 0, 0].min() > 0.9
+
+
+def test_fits_once_per_shape_and_survives_checkpoints() -> None:
+    distance = _fitted()
+    fresh = FeatureDistance(CHANNELS)
+    assert not fresh.fitted
+    fresh.load_state_dict(distance.state_dict())
+    assert fresh.fitted
+    torch.testing.assert_close(fresh(_pyramid(2), (6, 8)), distance(_pyramid(2), (6, 8)))
+
+
+def test_images_of_other_sizes_are_brought_to_the_grid() -> None:
+    distance = _fitted(grid=(4, 4))
+    assert distance(_pyramid(2, (6, 10)), (96, 160)).shape == (2, 1, 96, 160)
+
+
+def test_large_images_and_wide_encoders_stay_small() -> None:
+    distance = FeatureDistance((100, 100))
+    side = LARGEST_SIDE + 8
+    distance.fit([[torch.randn(3, 100, 2 * side, 2 * side), torch.randn(3, 100, side, side)]])
+    assert distance.mean.shape == (FEATURES, LARGEST_SIDE, LARGEST_SIDE)
+    assert distance.selected.unique().numel() == FEATURES
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_two_images_are_enough(number: int) -> None:
+    distance = FeatureDistance(CHANNELS)
+    distance.fit([_pyramid(number)])
+    assert distance(_pyramid(2, seed=1), (3, 4)).isfinite().all()
+
+
+def test_one_image_is_not_enough() -> None:
+    with pytest.raises(ValueError, match="feature_distance needs at least two normal images, got 1"):
+        FeatureDistance(CHANNELS).fit([_pyramid(1)])
+
+
+def test_constant_features_are_no_anomalies() -> None:
+    distance = FeatureDistance(CHANNELS)
+    pyramid = [level[:1].expand(8, -1, -1, -1) for level in _pyramid(1)]
+    distance.fit([pyramid])
+    assert distance(pyramid, (3, 4)).max() < 0.5
+
+
+def test_segnet_takes_what_either_finds() -> None:
+    network = SegNet("regnetx_002", feature_distance=True).eval()
+    normal = torch.randn(1, 3, 64, 96)
+    images = torch.randn(4, 3, 64, 96)
+    with torch.no_grad():
+        alone = network(images)
+        assert network.feature_distance is not None
+        network.feature_distance.fit([network.encoder(normal + 0.1 * torch.randn(4, 3, 64, 96)) for _ in range(3)])
+        both = network(images)
+        doubt = network.feature_distance(network.encoder(images), (64, 96))
+        torch.testing.assert_close(both, either(alone, doubt))
+        torch.testing.assert_close(network.for_inference(images)(images), both, atol=1e-4, rtol=0)
+    assert (both >= alone - 1e-6).all()
+    assert (both > alone + 1e-3).any()
+    assert copy.deepcopy(network).feature_distance.fitted  # type: ignore[union-attr]
