@@ -5,6 +5,8 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from anomalib_slsg.networks.precise_stem import keep_stem_precise
+
 STRIDES = (2, 4, 8, 16)
 
 
@@ -46,6 +48,7 @@ class ResNetEncoder(nn.Module):
         if remove_pool:
             self.network.maxpool = nn.Identity()
         _drop_idle_stages(self.network)
+        keep_stem_precise(self.network)
         self.channels: tuple[int, ...] = tuple(channels[index] for index in deepest_of_stride)
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -12,6 +12,7 @@ from anomalib_slsg.networks.encoder import ResNetEncoder
 from anomalib_slsg.networks.feature_distance import FeatureDistance, either
 from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
+from anomalib_slsg.networks.precise_stem import to_dtype_but_stem
 from anomalib_slsg.networks.sg_block import SGBlock
 from anomalib_slsg.precision import full_precision
 
@@ -117,7 +118,7 @@ class SegNet(nn.Module):
         if dtype is not None:
             for part in (folded.encoder, folded.squeeze, folded.decoder.up, folded.decoder.blocks):
                 if part is not None:
-                    part.to(dtype)
+                    to_dtype_but_stem(part, dtype)
         return folded
 
     def _relate(self, images: Tensor) -> tuple[list[Tensor], Tensor]:

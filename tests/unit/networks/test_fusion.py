@@ -138,6 +138,6 @@ def test_weights_are_narrow_where_the_processor_multiplies_them(
         narrow = _map(model)
     assert model._inference is not None
     network = model._inference[1]
-    assert next(network.encoder.parameters()).dtype == torch.bfloat16
+    assert list(network.encoder.parameters())[-1].dtype == torch.bfloat16
     assert {network.decoder.head.weight.dtype, network.sg_block.get_submodule("query").weight.dtype} == {torch.float32}
     assert 0 < (narrow - wide).abs().max() < 0.05

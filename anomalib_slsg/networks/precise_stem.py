@@ -1,0 +1,63 @@
+"""The encoder's first convolution in full precision.
+
+Rounded to bfloat16, an image loses its finest differences, and a grey one gains colours: its three channels, normalised
+apart, are rounded apart, and filters that compare colours see the difference. Batch normalisation makes much of such
+filters where the training images have no colours. The first convolution is a hundredth of the arithmetic.
+"""
+
+import copy
+from typing import Any, cast
+
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+
+from anomalib_slsg.precision import full_precision
+
+
+class PreciseConv2d(nn.Conv2d):
+    """A convolution that no autocast changes."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, nn.Conv2d's name
+        """Convolve in the precision of input and weights."""
+        with full_precision(input.device):
+            return super().forward(input)
+
+
+class PreciseConv2dSame(Conv2dSame):
+    """A convolution padded as in TensorFlow that no autocast changes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve in the precision of input and weights."""
+        with full_precision(x.device):
+            return cast("Tensor", super().forward(x))
+
+
+PRECISE: dict[type, type[nn.Conv2d]] = {nn.Conv2d: PreciseConv2d, Conv2dSame: PreciseConv2dSame}
+
+
+def keep_stem_precise(network: nn.Module) -> None:
+    """Take the first convolution out of autocast, in place; names of weights stay as they are.
+
+    Args:
+        network: Network whose first convolution in the order of its modules takes the image. Convolutions that timm
+            has made for single families of networks are left alone.
+    """
+    stem: Any = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    precise = PRECISE.get(type(stem))
+    if precise is not None:
+        stem.__class__ = precise
+
+
+def to_dtype_but_stem(network: nn.Module, dtype: torch.dtype) -> None:
+    """Change the type of all weights except those of the convolution that is kept precise, in place.
+
+    Args:
+        network: Network.
+        dtype: New type.
+    """
+    stems = [module for module in network.modules() if isinstance(module, tuple(PRECISE.values()))]
+    exact = [copy.deepcopy(stem.state_dict()) for stem in stems]
+    network.to(dtype)
+    for stem, weights in zip(stems, exact, strict=True):
+        stem.float().load_state_dict(weights)
