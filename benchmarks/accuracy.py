@@ -24,6 +24,7 @@ def main() -> None:
     """Command line."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=HERE / "accuracy.yaml", help="the matrix")
+    parser.add_argument("--image_size", type=int, help="side of the images, in place of the matrix's")
     parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy.csv", help="file of rows")
     parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="folder for logs and maps")
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
     parsed = parser.parse_args()
     matrix = yaml.safe_load(parsed.config.read_text(encoding="utf-8"))
+    if parsed.image_size is not None:
+        matrix["image_size"] = [parsed.image_size] * 2
     rows = Rows(parsed.results, parsed.work / "rows.lock")
     jobs = AccuracyJobs(
         rows,

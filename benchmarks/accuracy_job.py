@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accuracy_metrics import RawMetrics
 from accuracy_models import make_datamodule, make_model, schedule
 from accuracy_rows import METRICS, Rows
+from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
+from anomalib.models import AnomalibModule
 from anomalib.pipelines.components.base import Job, JobGenerator
 from lightning.pytorch import Callback, seed_everything
 
@@ -57,7 +59,8 @@ class AccuracyJob(Job):
             task_id: The device, when several work at a time.
 
         Returns:
-            The row that it appended.
+            The row that it appended. Before it comes another one if SLSG's entry has a ``paper_name``: the same weights
+            without ``feature_distance``, which training does not see.
 
         Raises:
             RuntimeError: If anything fails; names the job.
@@ -65,38 +68,64 @@ class AccuracyJob(Job):
         # the processor is one device, which jobs share
         devices: str | list[int] = "auto" if task_id is None or self.accelerator == "cpu" else [task_id]
         try:
-            row = {**self.key, **self._measure(devices)}
+            rows = self._measure(devices)
         except Exception as error:
             msg = f"the job '{self.label}' failed: {error}"
             raise RuntimeError(msg) from error
-        self.rows.add(row)
-        return row
+        for row in rows:
+            self.rows.add(row)
+        return rows[-1]
 
-    def _measure(self, devices: str | list[int]) -> dict[str, str]:
+    def _measure(self, devices: str | list[int]) -> list[dict[str, str]]:
         seed_everything(int(self.key["seed"]))
-        metrics = RawMetrics()
-        folder = self.work / "-".join(self.key.values()).replace(" ", "_")
-        callbacks: list[Callback] = [metrics]
-        if self.keep_maps:
-            callbacks.append(AnomalyMapWriter(str(folder / "maps"), category=self.key["category"]))
-        engine = Engine(
-            callbacks=callbacks,
+        model = make_model(self.model, self.image_size, int(self.key["seed"]))
+        datamodule = make_datamodule(self.data, self.data_root)
+        start = time.perf_counter()
+        self._engine(self.key, devices).fit(model, datamodule=datamodule)
+        seconds = time.perf_counter() - start
+        rows = []
+        if "paper_name" in self.model:
+            network = cast("Any", model).model.seg_net
+            distance, network.feature_distance = network.feature_distance, None
+            rows.append(
+                self._test({**self.key, "model": self.model["paper_name"]}, model, datamodule, devices, seconds)
+            )
+            network.feature_distance = distance
+        return [*rows, self._test(self.key, model, datamodule, devices, seconds)]
+
+    def _engine(self, key: dict[str, str], devices: str | list[int], *callbacks: Callback) -> Engine:
+        return Engine(
+            callbacks=list(callbacks),
             accelerator=self.accelerator,
             devices=devices,
-            default_root_dir=folder,
+            default_root_dir=self._folder(key),
             logger=False,
             # a second bar on the same terminal would overwrite that of the jobs
             **{"enable_progress_bar": False, **self.model.get("trainer", {})},
         )
-        model = make_model(self.model, self.image_size, int(self.key["seed"]))
-        datamodule = make_datamodule(self.data, self.data_root)
+
+    def _folder(self, key: dict[str, str]) -> Path:
+        return self.work / "-".join(key.values()).replace(" ", "_")
+
+    def _test(
+        self,
+        key: dict[str, str],
+        model: AnomalibModule,
+        datamodule: AnomalibDataModule,
+        devices: str | list[int],
+        fit_seconds: float,
+    ) -> dict[str, str]:
+        """Test a trained model under a key: the row."""
+        metrics = RawMetrics()
+        callbacks: list[Callback] = [metrics]
+        if self.keep_maps:
+            callbacks.append(AnomalyMapWriter(str(self._folder(key) / "maps"), category=key["category"]))
         start = time.perf_counter()
-        engine.fit(model, datamodule=datamodule)
-        fitted = time.perf_counter()
-        (tested,) = engine.test(model, datamodule=datamodule)
-        seconds = {"fit_s": fitted - start, "test_s": time.perf_counter() - fitted}
+        (tested,) = self._engine(key, devices, *callbacks).test(model, datamodule=datamodule)
+        seconds = {"fit_s": fit_seconds, "test_s": time.perf_counter() - start}
         values = {**{name: float(tested[name]) for name in METRICS if name in tested}, **metrics.compute()}
         return {
+            **key,
             **{name: f"{value:.4f}" for name, value in values.items()},
             **{k: f"{s:.3f}" for k, s in seconds.items()},
         }

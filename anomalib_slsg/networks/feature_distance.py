@@ -1,4 +1,4 @@
-"""How far features are from those of normal images at the same place. Not in the paper, off by default."""
+"""How far features are from those of normal images at the same place. Not in the paper."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,10 @@ LARGEST_SIDE = 32  # cells of the grid of Gaussians
 FITTED_IMAGES = 500  # more of them add memory and nothing else
 SHRINKAGE = 0.1  # added to variances, which are about 1
 LEAST_SCALE = 0.01  # of the channels' mean: ReLU leaves some channels dead
-LEAST_SPREAD = 0.02  # of distances, which are about 1: images that are all the same leave rounding errors
+# What normal distances are taken to vary by at the least, so that neither few images nor rounding raise alarms: a share
+# of their median, half of what was seen on real data, and absolutely, where all images are the same.
+LEAST_RELATIVE_SPREAD = 0.1
+LEAST_SPREAD = 0.02
 UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 # An image as far above the median of normal ones as this many times their ninth decile is as likely anomalous as not.
 TOLERANCE = 2.0
@@ -74,7 +77,8 @@ class FeatureDistance(nn.Module):
         unusual = torch.cat([_largest(distances) for distances in swapped])
         self.mean, self.whitening = _Gaussians.fit(features, scale)
         self.median = unusual.median()
-        self.spread = (unusual.quantile(0.9) - self.median).clamp(min=LEAST_SPREAD)
+        least = (LEAST_RELATIVE_SPREAD * self.median).clamp(min=LEAST_SPREAD)
+        self.spread = torch.maximum(unusual.quantile(0.9) - self.median, least)
 
     def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Tell how likely each pixel is anomalous.

@@ -13,7 +13,13 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-TINY = {"backbone": "regnetx_002", "decoder_channels": [8, 8, 8, 8], "encoder_weights": None, "pretraining": None}
+TINY = {
+    "backbone": "regnetx_002",
+    "decoder_channels": [8, 8, 8, 8],
+    "encoder_weights": None,
+    "pretraining": None,
+    "feature_distance": True,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -21,14 +27,15 @@ def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def _matrix(path: Path, category: str = "part") -> Path:
+def _matrix(path: Path, category: str = "part", size: int = 32) -> Path:
     padim = {"backbone": "regnetx_002", "layers": ["s1", "s2"], "n_features": 8, "pre_trained": False}
     matrix = {
-        "image_size": [32, 32],
+        "image_size": [size, size],
         "seeds": [3],
         "models": [
             {
                 "name": "tiny SLSG",
+                "paper_name": "paper's tiny SLSG",
                 "class_path": "anomalib_slsg.Slsg",
                 "init_args": TINY,
                 "trainer": {"max_steps": 1, "enable_progress_bar": False},
@@ -77,12 +84,15 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert "the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs + 1' failed" in done.stderr
     (first,) = _rows(tmp_path)
     assert (first["model"], first["category"], first["seed"], first["schedule"]) == ("PaDiM", "part", "3", "32 px")
-    done = _run(tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--keep_maps")
+    done = _run(
+        tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml", size=64)), "--keep_maps", "--image_size", "32"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     rows = _rows(tmp_path)
     assert rows[0] == first
-    assert [row["model"] for row in rows] == ["PaDiM", "tiny SLSG"]
-    assert rows[1]["schedule"] == "32 px, 0 epochs + 1"
+    assert [row["model"] for row in rows] == ["PaDiM", "paper's tiny SLSG", "tiny SLSG"]
+    assert {row["schedule"] for row in rows[1:]} == {"32 px, 0 epochs + 1"}
+    assert rows[1]["pixel_AUROC"] != rows[2]["pixel_AUROC"]  # without feature_distance, and with it
     for row in rows:
         values = {
             name: float(value) for name, value in row.items() if name.split("_")[0] in {"image", "pixel"} and value
@@ -92,7 +102,7 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
         assert all(0 <= value <= 1 for value in values.values())
         assert float(row["fit_s"]) > 0
         assert float(row["test_s"]) > 0
-    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 7  # of the second run alone: PaDiM was not repeated
+    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 14  # of the second run alone: PaDiM was not repeated
     assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
 

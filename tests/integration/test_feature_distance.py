@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from anomalib.data import PredictDataset
-from anomalib.deploy import OpenVINOInferencer
+from anomalib.deploy import CompressionType, OpenVINOInferencer
 
 from anomalib_slsg import Slsg
 
@@ -41,6 +41,8 @@ def test_trained_saved_resumed_and_deployed(
     assert resumed.model.seg_net.feature_distance is not None
     torch.testing.assert_close(resumed.model.seg_net.feature_distance.mean, fitted.mean)
 
+    with pytest.raises(ValueError, match=r"INT8 rounds the features .* model\.feature_distance=false"):
+        loaded.to_openvino(tmp_path / "int8", compression_type=CompressionType.INT8_PTQ, datamodule=make_folder())
     exported = loaded.to_openvino(tmp_path / "exported")
     inferencer = OpenVINOInferencer(exported, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
     predictions = make_engine(tmp_path / "predictions").predict(loaded, dataset=PredictDataset(folder_tree / "bad"))

@@ -139,6 +139,17 @@ def test_constant_features_are_no_anomalies() -> None:
     assert distance(pyramid, (3, 4)).max() < 0.5
 
 
+def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
+    """Two images leave no spread at all; one half again as far as they are from each other is still no anomaly."""
+    distance = FeatureDistance(CHANNELS)
+    first, second = _pyramid(1), _pyramid(1, seed=1)
+    middle = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+    distance.fit([first, second])
+    near = [m + 1.05 * (b - m) for m, b in zip(middle, second, strict=True)]
+    assert distance.spread >= 0.1 * distance.median
+    assert distance(near, (3, 4)).max() < 0.5
+
+
 def test_segnet_takes_what_either_finds() -> None:
     network = SegNet("regnetx_002", feature_distance=True).eval()
     normal = torch.randn(1, 3, 64, 96)
