@@ -25,16 +25,18 @@ def fold_batch_norm(network: Network, images: Tensor) -> Network:
         The copy. Up to rounding it gives the same results.
     """
     folded = copy.deepcopy(network).requires_grad_(False)
-    names = {module: name for name, module in folded.named_modules()}
-    for convolution, norm in _followers(folded, images):
+    # by name: a list of the modules themselves would keep the weights of all until the last one is folded
+    for convolution_name, norm_name in _followers(folded, images):
+        convolution = cast("nn.Conv2d", folded.get_submodule(convolution_name))
+        norm = cast("nn.BatchNorm2d", folded.get_submodule(norm_name))
         fused = fuse_conv_bn_eval(convolution.float(), norm.float())
-        _replace(folded, names[convolution], fused.to(convolution.weight.dtype))
-        _replace(folded, names[norm], _what_remains(norm))
+        _replace(folded, convolution_name, fused.to(convolution.weight.dtype))
+        _replace(folded, norm_name, _what_remains(norm))
     return folded.to(memory_format=torch.channels_last)
 
 
-def _followers(network: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Pairs of a convolution and the batch normalisation that takes its output, each used once."""
+def _followers(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
+    """Names of a convolution and of the batch normalisation that takes its output, each used once."""
     makers: dict[int, nn.Conv2d] = {}
     outputs: list[Tensor] = []  # kept, so that no later tensor has the identity of an earlier one
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
@@ -57,7 +59,12 @@ def _followers(network: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.B
     for handle in handles:
         handle.remove()
     used = [module for pair in pairs for module in pair]
-    return [pair for pair in pairs if all(used.count(module) == 1 for module in pair)]
+    names = {module: name for name, module in network.named_modules()}
+    return [
+        (names[convolution], names[norm])
+        for convolution, norm in pairs
+        if used.count(convolution) == used.count(norm) == 1
+    ]
 
 
 def _what_remains(norm: nn.BatchNorm2d) -> nn.Module:

@@ -154,9 +154,9 @@ def rotate(maps: Tensor, degrees: Tensor) -> Tensor:
     y = ((torch.arange(height, device=maps.device) + 0.5) * 2 / height - 1).unsqueeze(1)  # (H, 1)
     x = (torch.arange(width, device=maps.device) + 0.5) * 2 / width - 1  # (W,)
     # Coordinates run over [-1, 1] along both sides; the ratios keep the turn rigid in pixels.
-    grid_x = angle.cos() * x - angle.sin() * (height / width) * y
-    grid_y = angle.sin() * (width / height) * x + angle.cos() * y
-    grid = torch.stack((grid_x, grid_y), dim=-1)  # (B, H, W, 2)
+    grid = torch.empty(len(maps), height, width, 2, dtype=maps.dtype, device=maps.device)
+    torch.sub(angle.cos() * x, angle.sin() * (height / width) * y, out=grid[..., 0])
+    torch.add(angle.sin() * (width / height) * x, angle.cos() * y, out=grid[..., 1])
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

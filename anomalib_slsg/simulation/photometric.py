@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from kornia import color, enhance
 from torch import Tensor
 
@@ -20,10 +19,11 @@ def _change_brightness(images: Tensor, amount: float) -> Tensor:
 
 
 def _change_sharpness(images: Tensor, amount: float) -> Tensor:
-    """As kornia's ``sharpness``, whose convolution of one channel at a time takes ten times as long on processors."""
+    """As kornia's ``sharpness``, whose convolution of one channel at a time takes many times as long on processors."""
     smooth = images.clone()  # the outermost pixels stay as they are
-    inner = images[..., 1:-1, 1:-1]
-    smooth[..., 1:-1, 1:-1] = (9 * F.avg_pool2d(images, kernel_size=3, stride=1) + 4 * inner) / 13
+    rows = images[..., :-2, :] + images[..., 1:-1, :] + images[..., 2:, :]
+    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]  # nine pixels
+    smooth[..., 1:-1, 1:-1] = (box + 4 * images[..., 1:-1, 1:-1]) / 13
     return torch.lerp(smooth, images, 3 * amount).clamp(0, 1)
 
 

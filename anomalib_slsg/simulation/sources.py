@@ -147,7 +147,8 @@ def shuffled_grid(images: Tensor, cells: int, generator: torch.Generator | None 
     if cells > min(height, width):
         msg = f"simulation.grid_cells must not exceed the image's {height}x{width} pixels, got {cells}"
         raise ValueError(msg)
-    images = F.pad(images, (0, -width % cells, 0, -height % cells), mode="reflect")
+    if height % cells or width % cells:
+        images = F.pad(images, (0, -width % cells, 0, -height % cells), mode="reflect")
     grid = torch.unflatten(torch.unflatten(images, 3, (cells, -1)), 2, (cells, -1))  # (B, C, rows, h, columns, w)
     flat = grid.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # (B, cells, C, h, w)
     order = torch.rand(batch, cells * cells, generator=generator).argsort(dim=1).to(images.device, non_blocking=True)

@@ -2,13 +2,15 @@
 
 import copy
 import pickle
+import weakref
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from anomalib_slsg import precision
-from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks import SegNet, fusion
 from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.torch_model import SlsgModel
 
@@ -60,6 +62,20 @@ def test_a_convolution_used_twice_keeps_its_norms() -> None:
     network = _trained_norms(Shared())
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(fold_batch_norm(network, images)(images), network(images))
+
+
+def test_folding_frees_weights_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _trained_norms(SegNet("test_resnet"))
+    given: list[weakref.ref[nn.Module]] = []
+
+    def fuse(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+        assert sum(reference() is not None for reference in given) <= 1  # the one folded last
+        given.append(weakref.ref(convolution))
+        return fuse_conv_bn_eval(convolution, norm)
+
+    monkeypatch.setattr(fusion, "fuse_conv_bn_eval", fuse)
+    fold_batch_norm(network, torch.rand(1, 3, 32, 32))
+    assert len(given) > 10
 
 
 @pytest.fixture
