@@ -72,7 +72,7 @@ def to_openvino_int8(model: "AnomalibModule", folder: Path, shape: Shape) -> Pat
         graph = openvino.Core().read_model(to_openvino(model, folder, shape))
         batch = 1 if graph.is_dynamic() else shape[0]
         images = [generator.random((batch, *shape[1:]), np.float32) for _ in range(-(-CALIBRATION_IMAGES // batch))]
-        settings = quantization_settings() if isinstance(model, Slsg) else {}
+        settings = quantization_settings(graph) if isinstance(model, Slsg) else {}
         quantised = nncf.quantize(graph, nncf.Dataset(images), subset_size=len(images), **settings)
         openvino.save_model(quantised, exported, compress_to_fp16=False)
     return exported

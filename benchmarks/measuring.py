@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 MATRIX = 4096
 LIBRARIES = ("torch", "anomalib", "lightning", "timm", "openvino", "nncf")
 RATE = "matrix product"
+CPUINFO = Path("/proc/cpuinfo")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Call = Callable[[], object]
@@ -138,11 +139,12 @@ def machine() -> str:
 
 
 def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    """Name the processor, with its family and model: names such as "AMD EPYC" stand for several generations."""
+    if CPUINFO.exists():
+        lines = [line.partition(":") for line in CPUINFO.read_text(encoding="utf-8").splitlines()]
+        facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}  # of the first core
+        if {"model name", "cpu family", "model"} <= facts.keys():
+            return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"
     return platform.processor() or platform.machine()
 
 

@@ -49,6 +49,19 @@ def test_fresh_forgets_this_machine_only(measuring: Any, tmp_path: Path, monkeyp
     assert fresh.of_this_machine() == []
 
 
+def test_generations_of_a_processor_are_different_machines(
+    measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for family, model in ((25, 17), (26, 2)):
+        core = f"cpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\nflags\t\t: fpu\n\n"
+        (tmp_path / "cpuinfo").write_text(2 * core, encoding="utf-8")
+        monkeypatch.setattr(measuring, "CPUINFO", tmp_path / "cpuinfo")
+        names.append(measuring.machine())
+    assert names[0].startswith("AMD EPYC (family 25, model 17), ")
+    assert names[1].startswith("AMD EPYC (family 26, model 2), ")
+
+
 def test_floor_is_the_fastest_product(measuring: Any, tmp_path: Path) -> None:
     results = measuring.Results(tmp_path / "speed.csv")
     with pytest.raises(LookupError, match="--fresh"):
