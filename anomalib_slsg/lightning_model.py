@@ -72,8 +72,9 @@ class Slsg(AnomalibModule):
         num_neighbors: Neighbours of each node (Table 6, "TopK").
         residual: Add the SG block's input to its output; off is equation 7.
         bottleneck_skip: Feed the SG block's output to deeper decoder blocks (Table 6, "Bottleneck Skip").
-        feature_distance: Also hold for anomalous what the frozen encoder sees far from normal images at the same place.
-            Not in the paper; off. Quantised to INT8, such a model keeps its encoder unrounded.
+        feature_distance: Pool SegNet's opinion with how far features of the frozen encoder are from those of normal
+            images at the same place. Not in the paper; off. Quantised to INT8, such a model keeps its encoder
+            unrounded.
         focal_weight: alpha_4 of equation 11 (Table 7: 0 for "w/o focal loss").
         l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
         auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").

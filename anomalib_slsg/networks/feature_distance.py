@@ -20,14 +20,16 @@ UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 # An image as far above the median of normal ones as this many times their ninth decile is as likely anomalous as not.
 TOLERANCE = 2.0
 STEEPNESS = 1.5
+# Weight of the distance in the pool, chosen on MVTec bottle and juice_bottle between 0.5 and 0.9.
+DISTANCE_WEIGHT = 0.75
 
 
 class FeatureDistance(nn.Module):
-    """Turns the Mahalanobis distance of features at strides 8 and 16 into the probability that they are anomalous.
+    """Turns the Mahalanobis distance of features at strides 8 and 16 into the log odds that they are anomalous.
 
     A decoder taught by simulated anomalies knows nothing of anomalies that resemble none of them, such as an empty
     bottle. The features of the frozen encoder do: one Gaussian for each place, as in PaDiM (Defard et al. 2021), here
-    of the encoder that GPT-Net has trained and on SegNet's own scale, a probability.
+    of the encoder that GPT-Net has trained and on SegNet's own scale, which :func:`pool` needs.
 
     Args:
         channels: Channels of the encoder's maps at strides 8 and 16.
@@ -88,12 +90,12 @@ class FeatureDistance(nn.Module):
             size: Height and width of the result.
 
         Returns:
-            Probabilities of shape (B, 1, height, width).
+            Log odds of shape (B, 1, height, width).
         """
         height, width = self.mean.shape[-2:]
         distances = _Gaussians(self.mean, self.whitening).distances(self._select(pyramid, (height, width)))
-        probabilities = torch.sigmoid(STEEPNESS * ((distances - self.median) / self.spread - TOLERANCE))
-        return interpolate(probabilities, size, mode="bilinear", align_corners=False)
+        log_odds = STEEPNESS * ((distances - self.median) / self.spread - TOLERANCE)
+        return interpolate(log_odds, size, mode="bilinear", align_corners=False)
 
     def _select(self, pyramid: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """The chosen channels on the grid of Gaussians: (B, C, H, W)."""
@@ -144,6 +146,16 @@ def _largest(distances: Tensor) -> Tensor:
     return cells.topk(max(1, round(UNUSUAL_SHARE * cells.shape[1])), dim=1).values.mean(dim=1)
 
 
-def either(first: Tensor, second: Tensor) -> Tensor:
-    """Probability that at least one of two independent observers is right."""
-    return 1 - (1 - first) * (1 - second)
+def pool(decoder: Tensor, distance: Tensor) -> Tensor:
+    """Join two opinions in a logarithmic opinion pool (Genest and Zidek 1986): a weighted mean of their log odds.
+
+    The decoder's false alarms, which taking the larger opinion would keep, need support from the distance this way.
+
+    Args:
+        decoder: Log odds of SegNet's decoder, of shape (B, 1, H, W).
+        distance: Log odds of :class:`FeatureDistance`, of the same shape.
+
+    Returns:
+        Log odds of the same shape.
+    """
+    return torch.lerp(decoder, distance, DISTANCE_WEIGHT)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
-from anomalib_slsg.networks.feature_distance import FeatureDistance, either
+from anomalib_slsg.networks.feature_distance import FeatureDistance, pool
 from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.precise_stem import to_dtype_but_stem
@@ -33,8 +33,8 @@ class SegNet(nn.Module):
         residual: Add the SG block's input to its output; off is the paper's X'.
         bottleneck_skip: Feed X' to the deeper decoder blocks too (Table 6, "Bottleneck Skip").
         bottleneck_skip_channels: Channels to which X' is squeezed for that.
-        feature_distance: Also hold features for anomalous that are far from those of normal images at the same place;
-            not in the paper.
+        feature_distance: Pool the decoder's opinion with the distance of features from those of normal images at the
+            same place; not in the paper.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class SegNet(nn.Module):
             Probability that a pixel is anomalous, of shape (B, 1, H, W), float32.
         """
         features, related = self._relate(images)
-        probability = torch.sigmoid(self._decode(features, related).float())
-        if self.feature_distance is None or not self.feature_distance.fitted:
-            return probability
-        with full_precision(images.device):
-            return either(probability, self.feature_distance(features, (images.shape[-2], images.shape[-1])))
+        log_odds = self._decode(features, related).float()
+        if self.feature_distance is not None and self.feature_distance.fitted:
+            with full_precision(images.device):
+                log_odds = pool(log_odds, self.feature_distance(features, (images.shape[-2], images.shape[-1])))
+        return torch.sigmoid(log_odds)
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Segment anomalies for training.

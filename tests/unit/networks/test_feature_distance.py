@@ -9,13 +9,14 @@ from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.feature_distance import (
+    DISTANCE_WEIGHT,
     FEATURES,
     LARGEST_SIDE,
     SHRINKAGE,
     STEEPNESS,
     TOLERANCE,
     FeatureDistance,
-    either,
+    pool,
 )
 
 CHANNELS = (3, 4)
@@ -57,13 +58,13 @@ def _slow_distances(normal: np.ndarray, features: np.ndarray) -> np.ndarray:
     return result
 
 
-def test_probabilities_are_those_of_the_mahalanobis_distance() -> None:
+def test_log_odds_are_those_of_the_mahalanobis_distance() -> None:
     distance = _fitted()
     other = _pyramid(5, seed=1)
     expected = _slow_distances(_stacked(_pyramid(40)), _stacked(other))
     scaled = (expected - distance.median.item()) / distance.spread.item()
-    expected = 1 / (1 + np.exp(-STEEPNESS * (scaled - TOLERANCE)))
-    np.testing.assert_allclose(distance(other, (3, 4)).numpy(), expected, rtol=1e-3, atol=1e-5)
+    expected = STEEPNESS * (scaled - TOLERANCE)
+    np.testing.assert_allclose(distance(other, (3, 4)).numpy(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_each_half_is_measured_by_the_other() -> None:
@@ -87,15 +88,15 @@ def test_new_normal_images_are_unlikely_anomalous_and_moved_ones_likely() -> Non
     normal = distance(_pyramid(50, seed=2), (48, 64))
     moved = distance(_pyramid(50, seed=2, shift=20.0), (48, 64))
     assert normal.shape == (50, 1, 48, 64)
-    assert (normal.amax(dim=(1, 2, 3)) > 0.5).float().mean() < 0.1
-    assert moved.amin(dim=(1, 2, 3)).min() > 0.9
+    assert (normal.amax(dim=(1, 2, 3)) > 0).float().mean() < 0.1
+    assert torch.sigmoid(moved.amin(dim=(1, 2, 3)).min()) > 0.9
 
 
 def test_the_place_matters() -> None:
     distance = _fitted()
     pyramid = _pyramid(1, seed=3)
     pyramid[-1] = pyramid[-1].flip(2)
-    assert distance(pyramid, (3, 4))[0, 0, 0].min() > 0.9
+    assert torch.sigmoid(distance(pyramid, (3, 4))[0, 0, 0].min()) > 0.9
 
 
 def test_fits_once_per_shape_and_survives_checkpoints() -> None:
@@ -136,7 +137,7 @@ def test_constant_features_are_no_anomalies() -> None:
     distance = FeatureDistance(CHANNELS)
     pyramid = [level[:1].expand(8, -1, -1, -1) for level in _pyramid(1)]
     distance.fit([pyramid])
-    assert distance(pyramid, (3, 4)).max() < 0.5
+    assert distance(pyramid, (3, 4)).max() < 0
 
 
 def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
@@ -147,21 +148,27 @@ def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
     distance.fit([first, second])
     near = [m + 1.05 * (b - m) for m, b in zip(middle, second, strict=True)]
     assert distance.spread >= 0.1 * distance.median
-    assert distance(near, (3, 4)).max() < 0.5
+    assert distance(near, (3, 4)).max() < 0
 
 
-def test_segnet_takes_what_either_finds() -> None:
+def test_segnet_pools_both_opinions() -> None:
     network = SegNet("regnetx_002", feature_distance=True).eval()
     normal = torch.randn(1, 3, 64, 96)
     images = torch.randn(4, 3, 64, 96)
     with torch.no_grad():
-        alone = network(images)
+        alone = network(images).double()
         assert network.feature_distance is not None
         network.feature_distance.fit([network.encoder(normal + 0.1 * torch.randn(4, 3, 64, 96)) for _ in range(3)])
         both = network(images)
-        doubt = network.feature_distance(network.encoder(images), (64, 96))
-        torch.testing.assert_close(both, either(alone, doubt))
+        distant = network.feature_distance(network.encoder(images), (64, 96)).double().exp()  # odds
+        odds = (alone / (1 - alone)) ** (1 - DISTANCE_WEIGHT) * distant**DISTANCE_WEIGHT
+        torch.testing.assert_close(both, (odds / (1 + odds)).float(), atol=1e-4, rtol=0)
         torch.testing.assert_close(network.for_inference(images)(images), both, atol=1e-4, rtol=0)
-    assert (both >= alone - 1e-6).all()
-    assert (both > alone + 1e-3).any()
+    assert (both - alone).abs().max() > 1e-2
     assert copy.deepcopy(network).feature_distance.fitted  # type: ignore[union-attr]
+
+
+def test_one_false_alarm_is_outvoted() -> None:
+    sure, doubtful, unsure = torch.tensor(3.0), torch.tensor(-3.0), torch.tensor(0.0)
+    assert pool(sure, doubtful) < 0 < pool(doubtful, sure)
+    assert pool(unsure, unsure) == 0
