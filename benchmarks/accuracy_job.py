@@ -52,6 +52,11 @@ class AccuracyJob(Job):
         """The key in one line."""
         return ", ".join(self.key.values())
 
+    @property
+    def maps_folder(self) -> Path:
+        """Where raw anomaly maps are kept, below a folder for the category."""
+        return self._folder(self.key) / "maps"
+
     def run(self, task_id: int | None = None) -> dict[str, str]:
         """Do the job.
 

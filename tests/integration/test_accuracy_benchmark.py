@@ -1,4 +1,4 @@
-"""benchmarks/accuracy.py: a small matrix by the real command line, interrupted, continued, and failing."""
+"""A small matrix of accuracy.py by the real command line, interrupted, continued, failing, and its pictures."""
 
 import csv
 import os
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -66,8 +67,11 @@ def _broken(path: Path) -> Path:
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "accuracy.py"), "--results", "accuracy.csv", "--work", "work"]
-    command += ["--accelerator", "cpu", "--data_root", ".", *arguments]
+    return _call(folder, "accuracy.py", "--results", "accuracy.csv", "--accelerator", "cpu", *arguments)
+
+
+def _call(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), "--work", "work", "--data_root", ".", *arguments]
     environment = {**os.environ, "COLUMNS": "1000", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -105,6 +109,29 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert len(list((tmp_path / "work").rglob("*.tiff"))) == 14  # of the second run alone: PaDiM was not repeated
     assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
+    options = ["--config", "matrix.yaml", "--image_size", "32", "--data", "tree", "--category", "part", "--seed", "3"]
+    done = _call(tmp_path, "pictures.py", *options, "--models", '["tiny SLSG"]', "--output", "pictures.png")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "pictures.png").stat().st_size > 1000
+    done = _call(tmp_path, "pictures.py", *options, "--models", '["PaDiM"]', "--output", "none.png")
+    assert "there are no maps of 'PaDiM, tree, part, 3, 32 px'" in done.stderr
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_pictures_show_the_most_alarming_and_the_best_and_worst_found() -> None:
+    import pictures
+
+    names = ["good/0", "good/1", "dent/0", "dent/1", "dent/2", "crack/0"]
+    peaks = np.array([0.1, 0.3, 0.5, 0.2, 0.4, 0.9])
+    blank = np.zeros((2, 2))
+    given = [pictures.Picture(Path("test", f"{name}.png"), blank, blank > 0) for name in names]
+    assert pictures.choose(given, peaks) == [
+        ("normal, highest", 1),
+        ("crack, best", 5),
+        ("dent, best", 2),
+        ("dent, worst", 3),
+    ]
+    assert pictures.peak(np.r_[np.zeros(256**2 - 200), np.ones(200)]) == 1
 
 
 def _jobs(folder: Path, **options: Any) -> Any:

@@ -1,0 +1,148 @@
+"""Hits and misses of several models side by side, from the maps that ``accuracy.py --keep_maps`` wrote.
+
+``python benchmarks/pictures.py --category tray --output tray.png`` draws, for each type of anomaly, the image that the
+first model finds best and the one that it finds worst, and the normal image that alarms it most. Above each map stands
+the share of the normal test images whose maps have a lower peak.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+from accuracy_job import AccuracyJob, AccuracyJobs
+from accuracy_models import make_datamodule
+from accuracy_rows import Rows
+from anomalib.data import AnomalibDataModule
+from jsonargparse import ArgumentParser
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from anomalib_slsg.files import write_atomically
+from anomalib_slsg.metrics.anomaly_maps import read_map
+
+HERE = Path(__file__).parent
+MODELS = ["SLSG Lite0 + distance", "PatchCore Lite0", "PaDiM Lite0"]
+PEAK_SHARE = 100 / 256**2  # of a map's pixels, as in SLSG's image score
+NORMAL = "good"
+
+
+class Picture(NamedTuple):
+    """A test image.
+
+    Args:
+        path: Its file.
+        pixels: (H, W, 3) in [0, 1].
+        mask: (H, W), true where it is defective.
+    """
+
+    path: Path
+    pixels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+def read_pictures(datamodule: AnomalibDataModule) -> list[Picture]:
+    """Read all test images."""
+    datamodule.prepare_data()
+    datamodule.setup()
+    pictures = []
+    for item in datamodule.test_data:
+        pixels = item.image.permute(1, 2, 0).numpy()
+        mask = np.zeros(pixels.shape[:2], bool) if item.gt_mask is None else item.gt_mask.squeeze().numpy().astype(bool)
+        pictures.append(Picture(Path(item.image_path), pixels, mask))
+    return pictures
+
+
+def maps_of(job: AccuracyJob, pictures: list[Picture]) -> list[NDArray[np.floating]]:
+    """Read a model's maps.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    folder = job.maps_folder / job.key["category"] / "test"
+    if not folder.is_dir():
+        msg = f"there are no maps of '{job.label}' in {folder}: run accuracy.py with --keep_maps and the same --work"
+        raise FileNotFoundError(msg)
+    return [read_map(folder / picture.path.parent.name / f"{picture.path.stem}.tiff") for picture in pictures]
+
+
+def peak(values: NDArray[np.floating]) -> float:
+    """Average the highest pixels of a map."""
+    number = max(1, round(PEAK_SHARE * values.size))
+    return float(np.partition(values, -number, axis=None)[-number:].mean())
+
+
+def choose(pictures: list[Picture], peaks: NDArray[np.floating]) -> list[tuple[str, int]]:
+    """Choose rows: the most alarming normal image, then the best and the worst found of each type of anomaly.
+
+    Args:
+        pictures: Test images.
+        peaks: The first model's, one for each image.
+
+    Returns:
+        Titles and places in ``pictures``.
+    """
+    kinds = [picture.path.parent.name for picture in pictures]
+    rows = []
+    for kind in sorted(set(kinds), key=lambda name: (name != NORMAL, name)):
+        places = [place for place, name in enumerate(kinds) if name == kind]
+        ordered = sorted(places, key=lambda place: -peaks[place])
+        if kind == NORMAL:
+            rows.append(("normal, highest", ordered[0]))
+        else:
+            rows += [(f"{kind}, best", ordered[0]), (f"{kind}, worst", ordered[-1])][: len(ordered)]
+    return rows
+
+
+def draw(pictures: list[Picture], maps: dict[str, list[NDArray[np.floating]]]) -> Figure:
+    """Draw the chosen images with the maps of every model; the first one chooses."""
+    peaks = {name: np.array([peak(values) for values in each]) for name, each in maps.items()}
+    rows = choose(pictures, next(iter(peaks.values())))
+    normal = np.array([picture.path.parent.name == NORMAL for picture in pictures])
+    figure = Figure(figsize=(2 * (1 + len(maps)), 2.2 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1 + len(maps), squeeze=False)
+    for line, (title, place) in zip(axes, rows, strict=True):
+        line[0].imshow(pictures[place].pixels)
+        if pictures[place].mask.any():
+            line[0].contour(pictures[place].mask, levels=[0.5], colors="red", linewidths=1)
+        line[0].set_ylabel(title.replace("_", " "), fontsize=8)
+        line[0].set_title(pictures[place].path.name, fontsize=8)
+        for axis, (name, each) in zip(line[1:], maps.items(), strict=True):
+            low, high = (np.median([np.median(values) for values in each]), np.quantile(peaks[name], 0.95))
+            axis.imshow(each[place], cmap="inferno", vmin=low, vmax=max(high, low + 1e-6))
+            share = np.mean(peaks[name][normal] < peaks[name][place])
+            axis.set_title(f"{name}\nabove {share:.0%} of normal", fontsize=8)
+        for axis in line:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    return figure
+
+
+def main() -> None:
+    """Command line."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=HERE / "accuracy_short.yaml", help="the matrix of accuracy.py")
+    parser.add_argument("--image_size", type=int, help="side of the images, in place of the matrix's")
+    parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
+    parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="the folder of accuracy.py")
+    parser.add_argument("--data", type=str, default="SyntheticLOCO", help="name of the data")
+    parser.add_argument("--category", type=str, required=True, help="their category")
+    parser.add_argument("--models", type=list[str], default=MODELS, help="names in the matrix; the first one chooses")
+    parser.add_argument("--seed", type=int, default=1, help="of the training")
+    parser.add_argument("--output", type=Path, required=True, help="PNG file to write")
+    parsed = parser.parse_args()
+    matrix = yaml.safe_load(parsed.config.read_text(encoding="utf-8"))
+    if parsed.image_size is not None:
+        matrix["image_size"] = [parsed.image_size] * 2
+    matrix["seeds"] = [parsed.seed]
+    matrix["data"] = [data for data in matrix["data"] if data["name"] == parsed.data]
+    nothing = Rows(parsed.work / "no rows", parsed.work / "rows.lock")  # so that every job is listed
+    listed = AccuracyJobs(nothing, parsed.work, parsed.data_root, only=[*parsed.models, parsed.category])
+    jobs = {job.key["model"]: job for job in listed.generate_jobs(matrix)}
+    pictures = read_pictures(make_datamodule(next(iter(jobs.values())).data, parsed.data_root))
+    figure = draw(pictures, {name: maps_of(jobs[name], pictures) for name in parsed.models})
+    write_atomically(parsed.output, lambda path: figure.savefig(path, format="png", dpi=100))
+
+
+if __name__ == "__main__":
+    main()
