@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
 FEATURES = 100  # channels that are looked at, as in PaDiM
 LARGEST_SIDE = 32  # cells of the grid of Gaussians
@@ -67,7 +67,7 @@ class FeatureDistance(nn.Module):
         Raises:
             ValueError: If there are fewer than two images.
         """
-        features = torch.cat([self._select(pyramid, _grid(pyramid[-1])) for pyramid in pyramids])  # (B, C, H, W)
+        features = torch.cat([self._select(pyramid, _grid(pyramid[-2])) for pyramid in pyramids])  # (B, C, H, W)
         if len(features) < 2:
             msg = f"model.feature_distance needs at least two normal images, got {len(features)}"
             raise ValueError(msg)
@@ -99,9 +99,8 @@ class FeatureDistance(nn.Module):
 
     def _select(self, pyramid: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """The chosen channels on the grid of Gaussians: (B, C, H, W)."""
-        fine, deep = pyramid[-2:]
-        both = torch.cat([avg_pool2d(fine, 2), deep], dim=1).index_select(1, self.selected)
-        return interpolate(both.to(self.median.dtype), grid, mode="bilinear", align_corners=False)
+        levels = [interpolate(level.to(self.median.dtype), grid, mode="bilinear") for level in pyramid[-2:]]
+        return torch.cat(levels, dim=1).index_select(1, self.selected)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take the shape of what is loaded: it depends on the images that a model was fitted on."""
@@ -134,9 +133,9 @@ class _Gaussians(NamedTuple):
         return whitened.square().mean(dim=1).sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
 
 
-def _grid(deep: Tensor) -> tuple[int, int]:
-    """Cells along height and width: as many as the deepest map has, or the most that are held."""
-    height, width = deep.shape[-2:]
+def _grid(fine: Tensor) -> tuple[int, int]:
+    """Cells along height and width: as many as the map at stride 8 has, or the most that are held."""
+    height, width = fine.shape[-2:]
     return min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
 
 
