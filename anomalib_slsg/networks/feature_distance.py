@@ -21,7 +21,7 @@ UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 TOLERANCE = 2.0
 STEEPNESS = 1.5
 # Weight of the distance in the pool, chosen on MVTec bottle and juice_bottle between 0.5 and 0.9.
-DISTANCE_WEIGHT = 0.75
+DISTANCE_WEIGHT = 0.7
 
 
 class FeatureDistance(nn.Module):
@@ -145,16 +145,19 @@ def _largest(distances: Tensor) -> Tensor:
     return cells.topk(max(1, round(UNUSUAL_SHARE * cells.shape[1])), dim=1).values.mean(dim=1)
 
 
-def pool(decoder: Tensor, distance: Tensor) -> Tensor:
+def pool(decoder: Tensor, distance: Tensor, rarity: float) -> Tensor:
     """Join two opinions in a logarithmic opinion pool (Genest and Zidek 1986): a weighted mean of their log odds.
 
-    The decoder's false alarms, which taking the larger opinion would keep, need support from the distance this way.
+    The decoder's false alarms, which taking the larger opinion would keep, need support from the distance this way. The
+    decoder's silence is no evidence against anomalies that it was not taught: however small, its log odds count as
+    those of an unknown pixel.
 
     Args:
         decoder: Log odds of SegNet's decoder, of shape (B, 1, H, W).
         distance: Log odds of :class:`FeatureDistance`, of the same shape.
+        rarity: Log odds that an unknown pixel is anomalous.
 
     Returns:
         Log odds of the same shape.
     """
-    return torch.lerp(decoder, distance, DISTANCE_WEIGHT)
+    return torch.lerp(decoder.clamp(min=rarity), distance, DISTANCE_WEIGHT)

@@ -17,6 +17,7 @@ from anomalib_slsg.networks.sg_block import SGBlock
 from anomalib_slsg.precision import full_precision
 
 ANOMALOUS_SHARE = 0.05  # of the pixels of a training batch, roughly
+RARITY = math.log(ANOMALOUS_SHARE / (1 - ANOMALOUS_SHARE))  # as log odds
 
 
 class SegNet(nn.Module):
@@ -71,9 +72,8 @@ class SegNet(nn.Module):
         # Starting at the anomalies' rarity, as the focal loss's paper (reference 52) does, features gather evidence of
         # anomalies. Started at 0.5, they gather evidence of normality: its absence, which ReLU ends at zero, never
         # exceeds the probability that the head's bias alone stands for.
-        rarity = math.log(ANOMALOUS_SHARE / (1 - ANOMALOUS_SHARE))
         for layer in (self.decoder.head, self.auxiliary_head.to_pixels):
-            nn.init.constant_(cast("Tensor", layer.bias), rarity)
+            nn.init.constant_(cast("Tensor", layer.bias), RARITY)
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment anomalies.
@@ -88,7 +88,8 @@ class SegNet(nn.Module):
         log_odds = self._decode(features, related).float()
         if self.feature_distance is not None and self.feature_distance.fitted:
             with full_precision(images.device):
-                log_odds = pool(log_odds, self.feature_distance(features, (images.shape[-2], images.shape[-1])))
+                distance = self.feature_distance(features, (images.shape[-2], images.shape[-1]))
+                log_odds = pool(log_odds, distance, RARITY)
         return torch.sigmoid(log_odds)
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -162,14 +162,16 @@ def test_segnet_pools_both_opinions() -> None:
         network.feature_distance.fit([network.encoder(normal + 0.1 * torch.randn(4, 3, 64, 96)) for _ in range(3)])
         both = network(images)
         distant = network.feature_distance(network.encoder(images), (64, 96)).double().exp()  # odds
-        odds = (alone / (1 - alone)) ** (1 - DISTANCE_WEIGHT) * distant**DISTANCE_WEIGHT
+        decoders = (alone / (1 - alone)).clamp(min=0.05 / 0.95)
+        odds = decoders ** (1 - DISTANCE_WEIGHT) * distant**DISTANCE_WEIGHT
         torch.testing.assert_close(both, (odds / (1 + odds)).float(), atol=1e-4, rtol=0)
         torch.testing.assert_close(network.for_inference(images)(images), both, atol=1e-4, rtol=0)
     assert (both - alone).abs().max() > 1e-2
     assert copy.deepcopy(network).feature_distance.fitted  # type: ignore[union-attr]
 
 
-def test_one_false_alarm_is_outvoted() -> None:
+def test_false_alarms_are_outvoted_and_silence_is_none_of_the_votes() -> None:
     sure, doubtful, unsure = torch.tensor(3.0), torch.tensor(-3.0), torch.tensor(0.0)
-    assert pool(sure, doubtful) < 0 < pool(doubtful, sure)
-    assert pool(unsure, unsure) == 0
+    assert pool(sure, doubtful, -2.0) < 0 < pool(doubtful, sure, -2.0)
+    assert pool(unsure, unsure, -2.0) == 0
+    assert pool(torch.tensor(-20.0), sure, -2.0) == pool(torch.tensor(-2.0), sure, -2.0)
