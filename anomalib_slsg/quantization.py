@@ -18,7 +18,9 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
 
     Rounding similarities to 8 bits chooses other neighbours, so the SG block's matrix products, a hundredth of the
     arithmetic, keep their precision. Activations get an offset as well as a scale: many of them are not rectified.
-    With ``feature_distance``, the encoder keeps its precision too: whitening magnifies what rounding does to features.
+    The first convolution, another hundredth, keeps its precision because rounding a normalised grey image gives it
+    colours; see :mod:`anomalib_slsg.networks.precise_stem`. With ``feature_distance``, the whole encoder does, because
+    whitening magnifies what rounding does to features.
 
     Args:
         graph: OpenVINO model of an exported Slsg.
@@ -28,7 +30,8 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    ignored = nncf.IgnoredScope(types=["MatMul"], names=_measuring_distance(graph))
+    names = {node.get_friendly_name() for node in _measuring_distance(graph) | _first_convolutions(graph)}
+    ignored = nncf.IgnoredScope(types=["MatMul"], names=sorted(names))
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
 
@@ -59,13 +62,23 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
     return nncf.quantize(graph, calibration, **quantization_settings(graph))
 
 
-def _measuring_distance(graph: "Model") -> list[str]:
-    """Names of the operations that the distance of features is computed by: none, or the encoder's and its own."""
+def _measuring_distance(graph: "Model") -> "set[Node]":
+    """The operations that the distance of features is computed by: none, or the encoder's and its own."""
     whitening = [node for node in graph.get_ops() if node.get_friendly_name().endswith(WHITENING)]
     after = _reachable(whitening, _consumers)
     products = [node for node in after if node.get_type_name() == "MatMul"]
-    found = {*after, *_reachable(products, _producers)}
-    return sorted(node.get_friendly_name() for node in found if node.get_type_name() not in NO_OPERATIONS)
+    found = after | _reachable(products, _producers)
+    return {node for node in found if node.get_type_name() not in NO_OPERATIONS}
+
+
+def _first_convolutions(graph: "Model") -> "set[Node]":
+    """The convolutions that see the image itself."""
+    found = _reachable(graph.get_parameters(), lambda node: [] if _convolves(node) else _consumers(node))
+    return {node for node in found if _convolves(node)}
+
+
+def _convolves(node: "Node") -> bool:
+    return node.get_type_name() == "Convolution"
 
 
 def _consumers(node: "Node") -> "list[Node]":
