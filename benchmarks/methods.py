@@ -27,6 +27,8 @@ FAST = HERE.parent / "configs" / "model" / "fast.yaml"
 LITE = "tf_efficientnet_lite0"
 CORESET = 20480  # a tenth of the patches, 32x32 each, of 200 images
 FITTING_IMAGES = 8
+# buffers that hold what PatchCore, PaDiM and feature_distance learnt
+KEPT = ("model.memory_bank", "model.gaussian", "model.seg_net.feature_distance")
 
 
 def slsg(size: int, **options: Any) -> Slsg:
@@ -42,6 +44,16 @@ def fast_options() -> dict[str, Any]:
 def fast(size: int) -> Slsg:
     """Give SLSG's fast variant."""
     return slsg(size, **fast_options())
+
+
+def with_distance(size: int) -> Slsg:
+    """Give SLSG with ``feature_distance``, fitted to noise."""
+    model = slsg(size, feature_distance=True).eval()
+    network = model.model.seg_net
+    assert network.feature_distance is not None
+    with torch.no_grad():
+        network.feature_distance.fit([network.encoder(torch.rand(FITTING_IMAGES, 3, size, size))])
+    return model
 
 
 def padim(size: int, **options: Any) -> Padim:
@@ -79,6 +91,7 @@ def _pre_processor(size: int, normalise: bool = True) -> PreProcessor:
 
 METHODS: dict[str, Callable[[int], AnomalibModule]] = {
     "SLSG": slsg,
+    "SLSG + distance": with_distance,
     "SLSG fast": fast,
     "SLSG Lite0": partial(slsg, backbone=LITE),
     "PaDiM R18": padim,
@@ -118,8 +131,6 @@ def _no_download() -> Iterator[None]:
 
 
 def parameters(model: AnomalibModule) -> int:
-    """Count the numbers that a model learnt: weights, and what PaDiM and PatchCore keep of the training images."""
-    kept = [
-        buffer for name, buffer in model.named_buffers() if name.startswith(("model.memory_bank", "model.gaussian"))
-    ]
+    """Count the numbers that a model learnt: weights, and what models keep of the training images."""
+    kept = [buffer for name, buffer in model.named_buffers() if name.startswith(KEPT)]
     return sum(tensor.numel() for tensor in [*model.model.parameters(), *kept])
