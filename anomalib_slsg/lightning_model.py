@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -46,6 +47,7 @@ from anomalib_slsg.torch_model import SlsgModel, check_image_size
 
 logger = logging.getLogger(__name__)
 
+ONNX_OPSET = 18  # what torch.onnx.export implements
 SIMULATION_STREAM = 100  # apart from the streams of the pre-training
 
 
@@ -363,6 +365,28 @@ class Slsg(AnomalibModule):
         super().on_load_checkpoint(checkpoint)
         if isinstance(self.pre_processor, PreProcessor):
             keep_antialiasing(self.pre_processor)
+
+    def to_onnx(  # type: ignore[override]  # anomalib's signature, which is not Lightning's
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> Path:
+        """Export to ONNX as anomalib does, but by default in the operator set that PyTorch writes.
+
+        PyTorch's conversion to anomalib's default, an older one, fails, leaves the file as it was and logs a traceback.
+
+        Args:
+            export_root: Folder above the exported models.
+            model_file_name: Name of the file without ending.
+            input_size: Height and width of the images; any if left out.
+            **kwargs: Further arguments of ``torch.onnx.export``.
+
+        Returns:
+            The file.
+        """
+        return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
 
     @staticmethod
     def _post_training_quantization_ov(model: Any, datamodule: AnomalibDataModule | None = None) -> Any:
