@@ -178,9 +178,7 @@ class AnomalySimulator(nn.Module):
         field = self._draw_field(logical.repeat_interleave(CANDIDATES), generator, foreground.device)
         chosen = field.pick(self._first_valid(field, foreground))
         coarse = chosen.render((math.ceil(height / chosen.stride), math.ceil(width / chosen.stride)))
-        # the maps as channels, side by side in memory: processors interpolate several at a time
-        together = coarse.unsqueeze(0).contiguous(memory_format=torch.channels_last)
-        noise = F.interpolate(together, (height, width), mode="bilinear").contiguous().transpose(0, 1)  # (B, 1, H, W)
+        noise = F.interpolate(coarse.unsqueeze(1), (height, width), mode="bilinear", align_corners=False)
         # The mask is what lies above 0. Should that be too little, the threshold sinks until it is not. A quarter of
         # the pixels is sorted: if as many of these lie above the threshold as are asked for, the mask is large enough.
         sample = _every_second(noise).masked_fill(_every_second(foreground) == 0, -math.inf)
