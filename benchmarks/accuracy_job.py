@@ -1,9 +1,11 @@
 """One training and test of a model on one data set, and the list of those that are still to do."""
 
+import json
 import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,9 @@ from anomalib.pipelines.components.base import Job, JobGenerator
 from lightning.pytorch import Callback, seed_everything
 
 from anomalib_slsg.metrics import AnomalyMapWriter
+
+# Slsg's options that the generative pre-training sees, beside its own
+PRETRAINING_DEPENDS_ON = ("backbone", "encoder_weights", "stem_pool", "decoder_channels", "auto_bfloat16")
 
 
 @dataclass
@@ -153,7 +158,8 @@ class AccuracyJobs(JobGenerator):
         work: Folder for logs and maps.
         data_root: Folder above the data sets.
         accelerator: Lightning's accelerator.
-        only: Names of models and categories; a job belongs if each of its kind that is named fits.
+        only: Names of models and categories, or of data and category as in ``ELPV/mono``; a job belongs if each of its
+            kind that is named fits.
         keep_maps: Write raw anomaly maps.
         usual_backbones: Give baselines the options under ``usual``.
     """
@@ -184,7 +190,8 @@ class AccuracyJobs(JobGenerator):
         """List the jobs; a list, so that the runner's progress bar knows how many.
 
         Args:
-            args: The matrix: ``models``, ``data``, ``seeds`` and ``image_size``.
+            args: The matrix: ``models``, ``data``, ``seeds`` and ``image_size``; with ``share_pretraining``, models of
+                the same pre-training, seed and data share its result, and ``fit_s`` of all but the first is without it.
             prev_stage_result: Unused.
 
         Returns:
@@ -194,7 +201,7 @@ class AccuracyJobs(JobGenerator):
             ValueError: If names in ``only`` are neither models nor categories.
         """
         matrix = args or {}
-        known = {model["name"] for model in matrix["models"]} | {data["category"] for data in matrix["data"]}
+        known = {model["name"] for model in matrix["models"]}.union(*map(_names, matrix["data"]))
         if self.only - known:
             msg = f"--only: {sorted(self.only - known)} are not among {sorted(known)}"
             raise ValueError(msg)
@@ -203,14 +210,14 @@ class AccuracyJobs(JobGenerator):
             for seed in matrix["seeds"]
             for data in matrix["data"]
             for model in matrix["models"]
-            if self._wanted(matrix, model["name"], data["category"])
+            if self._wanted(matrix, model["name"], data)
         ]
         return [job for job in jobs if not self.rows.has(job.key)]
 
-    def _wanted(self, matrix: dict[str, Any], model: str, category: str) -> bool:
+    def _wanted(self, matrix: dict[str, Any], model: str, data: dict[str, Any]) -> bool:
         models = {entry["name"] for entry in matrix["models"]} & self.only
-        categories = {entry["category"] for entry in matrix["data"]} & self.only
-        return (not models or model in models) and (not categories or category in categories)
+        categories = set().union(*map(_names, matrix["data"])) & self.only
+        return (not models or model in models) and (not categories or bool(categories & _names(data)))
 
     def _merged(self, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         merged = deepcopy(model)
@@ -226,6 +233,8 @@ class AccuracyJobs(JobGenerator):
 
     def _job(self, matrix: dict[str, Any], model: dict[str, Any], data: dict[str, Any], seed: int) -> AccuracyJob:
         size = tuple(matrix["image_size"])
+        if matrix.get("share_pretraining") and model["class_path"].endswith("Slsg"):
+            model = self._with_shared_pretraining(model, data, seed, size)
         key = {
             "model": model["name"],
             "data": data["name"],
@@ -234,3 +243,22 @@ class AccuracyJobs(JobGenerator):
             "schedule": schedule(model, size),
         }
         return AccuracyJob(key, model, data, size, self.rows, **self.options)
+
+    def _with_shared_pretraining(
+        self, model: dict[str, Any], data: dict[str, Any], seed: int, size: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Name the file of a GPT-Net that is the same in all jobs which would pre-train it alike."""
+        arguments = model["init_args"]
+        # Slsg takes the paper's options where an entry has none; null leaves the pre-training out
+        options = arguments.get("pretraining", {})
+        if options is None:
+            return model
+        alike = [options, size, seed, *(arguments.get(name) for name in PRETRAINING_DEPENDS_ON)]
+        digest = sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:12]
+        file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest}.pt"
+        return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}
+
+
+def _names(data: dict[str, Any]) -> set[str]:
+    """What ``only`` may call an entry of data."""
+    return {data["category"], f"{data['name']}/{data['category']}"}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ORDER, MASKS, PICTURE = range(3)  # random streams
+ORDER, MASKS, PICTURE, WEIGHTS = range(4)  # random streams
 FILE_NAME = "pretraining.ckpt"
 
 
@@ -94,11 +94,15 @@ class GenerativePretraining(Callback):
     def _train(self, trainer: Trainer, model: "Slsg") -> None:
         images = model.normal_images
         seg_net = model.model.seg_net
-        # a copy: the strategy may have put hooks on the parameters of the model itself
-        gpt_net = GPTNet(copy.deepcopy(seg_net.encoder), seg_net.decoder.channels)
-        precision, fast_autocast = trainer.precision_plugin, model.model.fast_autocast
-        self._gan = InpaintingGAN(gpt_net, self.options, precision, model.device, fast_autocast)
         self._step, self._seed = 0, torch.initial_seed()
+        precision, fast_autocast = trainer.precision_plugin, model.model.fast_autocast
+        # GPT-Net starts alike whatever SegNet drew before, and SegNet sees the same batches whether GPT-Net is trained
+        # now, goes on or was loaded
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(self._seed, WEIGHTS).initial_seed())
+            # a copy: the strategy may have put hooks on the parameters of the model itself
+            gpt_net = GPTNet(copy.deepcopy(seg_net.encoder), seg_net.decoder.channels)
+            self._gan = InpaintingGAN(gpt_net, self.options, precision, model.device, fast_autocast)
         if self._restored is not None:
             self._gan.load_state_dict(self._restored["gan"])
             self._step, self._seed = self._restored["step"], self._restored["seed"]

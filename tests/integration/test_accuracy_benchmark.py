@@ -158,6 +158,52 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         _jobs(tmp_path, only=["PaDim"]).generate_jobs(matrix)
 
 
+def test_a_category_of_two_data_sets_is_named_with_its_data(tmp_path: Path) -> None:
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    matrix["data"].append({**matrix["data"][0], "name": "bush"})
+
+    def chosen(only: list[str]) -> list[str]:
+        return [job.key["data"] for job in _jobs(tmp_path, only=only).generate_jobs(matrix)]
+
+    assert chosen(["PaDiM", "bush/part"]) == ["bush"]
+    assert chosen(["PaDiM", "part"]) == ["tree", "bush"]
+    with pytest.raises(ValueError, match=r"\['hedge/part'\] are not among"):
+        chosen(["hedge/part"])
+
+
+def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tmp_path: Path) -> None:
+    """The second job loads what the first has trained; its result is that of training anew."""
+    (tmp_path / "loco").symlink_to(mvtec_loco_tree)
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    slsg, padim = matrix["models"]
+    slsg["init_args"] = {**TINY, "pretraining": {"epochs": 1, "log_images_every": 0}}
+    other = {**slsg, "name": "no graph", "init_args": {**slsg["init_args"], "graph": False}}
+    ratio = {**slsg, "name": "60 %", "init_args": {**TINY, "pretraining": {"epochs": 1, "mask_ratio": 0.6}}}
+    without = {**slsg, "name": "no GPT-Net", "init_args": TINY}
+    matrix["models"] = [slsg, other, ratio, without, padim]
+
+    def results(folder: Path, share: bool) -> list[dict[str, str]]:
+        from accuracy_job import AccuracyJobs
+        from accuracy_rows import Rows
+
+        rows = Rows(folder / "accuracy.csv", folder / "lock")
+        jobs = AccuracyJobs(rows, folder / "work", tmp_path, "cpu", ["tiny SLSG", "no graph"])
+        return [job.run() for job in jobs.generate_jobs({**matrix, "share_pretraining": share})]
+
+    apart, shared = results(tmp_path / "apart", share=False), results(tmp_path / "shared", share=True)
+    assert not (tmp_path / "apart" / "work" / "pretraining").exists()
+    assert len(list((tmp_path / "shared" / "work" / "pretraining").iterdir())) == 1
+    for one, same in zip(apart, shared, strict=True):
+        assert {**one, "fit_s": "", "test_s": ""} == {**same, "fit_s": "", "test_s": ""}
+
+    jobs = _jobs(tmp_path).generate_jobs({**matrix, "share_pretraining": True, "seeds": [3, 4]})
+    options = [job.model["init_args"].get("pretraining") for job in jobs]
+    files = [each and each["checkpoint"] for each in options]
+    assert files[0] == files[1]
+    assert len({files[0], files[2], files[5]}) == 3  # other masks, another seed
+    assert files[3] is files[4] is None
+
+
 @pytest.mark.parametrize("name", ["accuracy.yaml", "accuracy_short.yaml"])
 def test_shipped_matrix(name: str, tmp_path: Path) -> None:
     """Every job is another, every model builds, and the same test images await every model."""
