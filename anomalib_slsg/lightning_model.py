@@ -32,7 +32,8 @@ from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import add_loco_metrics
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.feature_distance import FITTED_IMAGES
+from anomalib_slsg.networks.feature_distance import FITTED_IMAGES, JUDGED_IMAGES, LEAST_SEPARATION, FeatureDistance
+from anomalib_slsg.networks.receptive_field import offsets
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining.callback import GenerativePretraining
@@ -48,7 +49,7 @@ from anomalib_slsg.torch_model import SlsgModel, check_image_size
 logger = logging.getLogger(__name__)
 
 ONNX_OPSET = 18  # what torch.onnx.export implements
-SIMULATION_STREAM = 100  # apart from the streams of the pre-training
+SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the pre-training
 
 
 class Slsg(AnomalibModule):
@@ -74,9 +75,11 @@ class Slsg(AnomalibModule):
         num_neighbors: Neighbours of each node (Table 6, "TopK").
         residual: Add the SG block's input to its output; off is equation 7.
         bottleneck_skip: Feed the SG block's output to deeper decoder blocks (Table 6, "Bottleneck Skip").
-        feature_distance: Pool SegNet's opinion with how far features of the frozen encoder are from those of normal
-            images at the same place. Not in the paper; off. Quantised to INT8, such a model keeps its encoder
-            unrounded.
+        feature_distance: Add to SegNet's evidence how far features of the encoder are from those of normal images at
+            the same place. Not in the paper, whose network is ``false``. ``auto`` does so where the distance tells
+            simulated anomalies from normal images, which it does not where parts lie anywhere; ``true`` always. It
+            needs two images or more and an encoder that stays as it is while SegNet trains. Quantised to INT8, such
+            a model keeps its encoder unrounded.
         focal_weight: alpha_4 of equation 11 (Table 7: 0 for "w/o focal loss").
         l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
         auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").
@@ -125,7 +128,7 @@ class Slsg(AnomalibModule):
         num_neighbors: int = 9,
         residual: bool = False,
         bottleneck_skip: bool = True,
-        feature_distance: bool = False,
+        feature_distance: bool | Literal["auto"] = "auto",
         focal_weight: float = 0.4,
         l1_weight: float = 0.6,
         auxiliary_weight: float = 0.3,
@@ -155,12 +158,6 @@ class Slsg(AnomalibModule):
         )
         if seed is not None:
             seed_everything(seed, workers=True)
-        if feature_distance and (not freeze_encoder or encoder_statistics == "batch"):
-            msg = (
-                "model.feature_distance measures the features of an encoder that stays as it is: it needs "
-                "model.freeze_encoder=true and model.encoder_statistics other than 'batch'"
-            )
-            raise ValueError(msg)
         # checkpoints hold plain data, which come back as dictionaries
         self.pretraining_options = _as_options(PretrainingOptions, pretraining)
         simulation_options = _as_options(SimulationOptions, simulation)
@@ -168,6 +165,7 @@ class Slsg(AnomalibModule):
         self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
         self.iterations, self.train_batch_size = iterations, train_batch_size
         self.colour_jitter = colour_jitter
+        self.feature_distance = feature_distance
         self.freeze_encoder, self.encoder_statistics = freeze_encoder, encoder_statistics
         self.cache_gibibytes = cache_gibibytes
         self.simulator = AnomalySimulator(simulation_options)
@@ -182,7 +180,7 @@ class Slsg(AnomalibModule):
             eliminate_position=eliminate_position,
             residual=residual,
             bottleneck_skip=bottleneck_skip,
-            feature_distance=feature_distance,
+            feature_distance=feature_distance is not False,
         )
         self.model = SlsgModel(seg_net, score_pixels=score_pixels, auto_bfloat16=auto_bfloat16)
         if freeze_encoder:
@@ -292,9 +290,40 @@ class Slsg(AnomalibModule):
     def _fit_feature_distance(self) -> None:
         """Learn normal features, unless a checkpoint has brought them; in 32 bits, in which models are deployed."""
         distance, encoder = self.model.seg_net.feature_distance, self.model.seg_net.encoder
-        if distance is not None and not distance.fitted:
+        if distance is None or distance.fitted:
+            return
+        if not self.freeze_encoder or self.encoder_statistics == "batch":
+            logger.warning(
+                "model.feature_distance is left out: it measures the features of an encoder that stays as it is, with "
+                "model.freeze_encoder=true and model.encoder_statistics other than 'batch'."
+            )
+        elif len(self.normal_images) < 2:
+            logger.warning("model.feature_distance is left out: it needs at least two normal images, there is one.")
+        else:
             encoder.eval()
-            distance.fit(encoder(images) for images in self._whole_images(FITTED_IMAGES))
+            if self.feature_distance is True or self._distance_separates(distance):
+                height, width = next(self._batches()).shape[-2:]
+                features = distance.gather(map(encoder, self._whole_images(FITTED_IMAGES)))
+                distance.fit(features, (height, width), offsets(encoder, (height, width), self.device))
+
+    def _distance_separates(self, distance: FeatureDistance) -> bool:
+        encoder = self.model.seg_net.encoder
+        generator = stream(self._seed, DISTANCE_STREAM)
+        normal = distance.gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
+        simulated = (
+            self.model.normalise(self.simulator(images, images.roll(1, dims=0), generator).image)
+            for images in self._batches(JUDGED_IMAGES)
+        )
+        separation = distance.separation(normal, distance.gather(map(encoder, simulated)))
+        separates = separation >= LEAST_SEPARATION
+        logger.info(
+            "The distance of features tells simulated anomalies from normal images with an AUROC of %.2f; it is %s "
+            "(model.feature_distance=auto asks for %.2f).",
+            separation,
+            "added to what SegNet finds" if separates else "left out",
+            LEAST_SEPARATION,
+        )
+        return separates
 
     def _set_modes(self) -> None:
         self.model.train()
@@ -425,15 +454,18 @@ class Slsg(AnomalibModule):
         self.simulator.fit(examples)
         self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
 
-    def _whole_images(self, most: int | None = None) -> Iterator[Tensor]:
-        """All training images as the network takes them, batch by batch, or so many of them, spread evenly."""
+    def _batches(self, most: int | None = None) -> Iterator[Tensor]:
+        """All training images in [0, 1], batch by batch, or so many of them, spread evenly."""
         images = self.normal_images
         number = min(len(images), most or len(images))
         chosen = torch.linspace(0, len(images) - 1, number).long()
         # parts of the same size weigh the same in the average, and none holds a single image
         for indices in chosen.tensor_split(-(-number // 8)):
-            batch = images[indices].to(self.device)
-            yield self.model.normalise(batch)
+            yield images[indices].to(self.device)
+
+    def _whole_images(self, most: int | None = None) -> Iterator[Tensor]:
+        """The same as the network takes them."""
+        return map(self.model.normalise, self._batches(most))
 
     def _pretraining_callbacks(self) -> list[GenerativePretraining]:
         callbacks = self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]

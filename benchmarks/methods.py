@@ -32,8 +32,8 @@ KEPT = ("model.memory_bank", "model.gaussian", "model.seg_net.feature_distance")
 
 
 def slsg(size: int, **options: Any) -> Slsg:
-    """Give SLSG for images of this size."""
-    return Slsg(encoder_weights=None, image_size=(size, size), **options)
+    """Give the paper's SLSG for images of this size."""
+    return Slsg(**{"encoder_weights": None, "image_size": (size, size), "feature_distance": False, **options})
 
 
 def fast_options() -> dict[str, Any]:
@@ -52,7 +52,8 @@ def with_distance(size: int) -> Slsg:
     network = model.model.seg_net
     assert network.feature_distance is not None
     with torch.no_grad():
-        network.feature_distance.fit([network.encoder(torch.rand(FITTING_IMAGES, 3, size, size))])
+        images = torch.rand(FITTING_IMAGES, 3, size, size)
+        network.feature_distance.fit(network.feature_distance.gather([network.encoder(images)]))
     return model
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
-from anomalib_slsg.networks.feature_distance import FeatureDistance, pool
+from anomalib_slsg.networks.feature_distance import FeatureDistance, add_evidence
 from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.precise_stem import to_dtype_but_stem
@@ -34,8 +34,8 @@ class SegNet(nn.Module):
         residual: Add the SG block's input to its output; off is the paper's X'.
         bottleneck_skip: Feed X' to the deeper decoder blocks too (Table 6, "Bottleneck Skip").
         bottleneck_skip_channels: Channels to which X' is squeezed for that.
-        feature_distance: Pool the decoder's opinion with the distance of features from those of normal images at the
-            same place; not in the paper.
+        feature_distance: Add the distance of features from those of normal images at the same place to what the
+            decoder finds; not in the paper.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class SegNet(nn.Module):
         if self.feature_distance is not None and self.feature_distance.fitted:
             with full_precision(images.device):
                 distance = self.feature_distance(features, (images.shape[-2], images.shape[-1]))
-                log_odds = pool(log_odds, distance, RARITY)
+                log_odds = add_evidence(log_odds, distance, RARITY)
         return torch.sigmoid(log_odds)
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:

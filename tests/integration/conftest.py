@@ -223,7 +223,8 @@ class Fitted:
 def fitted(
     make_model: MakeModel, make_engine: MakeEngine, make_folder: MakeFolder, tmp_path_factory: pytest.TempPathFactory
 ) -> Fitted:
-    """Two steps of pre-training and two of segmentation."""
-    model, engine, datamodule = make_model(), make_engine(tmp_path_factory.mktemp("fitted"), max_steps=2), make_folder()
+    """Two steps of pre-training and two of segmentation; with distances, whatever they may tell of tiny images."""
+    model, datamodule = make_model(feature_distance=True), make_folder()
+    engine = make_engine(tmp_path_factory.mktemp("fitted"), max_steps=2)
     engine.fit(model, datamodule)
     return Fitted(model, engine, datamodule)

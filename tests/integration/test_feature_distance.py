@@ -10,6 +10,7 @@ from anomalib.data import PredictDataset
 from anomalib.deploy import CompressionType, OpenVINOInferencer
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.feature_distance import FeatureDistance
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
@@ -77,7 +78,78 @@ def _rounded_share(exported: Path) -> float:
     return len(rounded) / len(convolutions)
 
 
+@pytest.mark.parametrize(("separation", "verdict"), [(0.75, "added to what SegNet finds"), (0.74, "left out")])
+def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    separation: float,
+    verdict: str,
+) -> None:
+    compared: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def separate(_: FeatureDistance, normal: torch.Tensor, anomalous: torch.Tensor) -> float:
+        compared.append((normal, anomalous))
+        return separation
+
+    monkeypatch.setattr(FeatureDistance, "separation", separate)
+    model = make_model(pretraining=None)
+    with caplog.at_level("INFO"):
+        make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
+    assert model.model.seg_net.feature_distance.fitted == (separation >= 0.75)
+    assert f"with an AUROC of {separation:.2f}; it is {verdict}" in caplog.text
+    ((normal, anomalous),) = compared
+    assert normal.shape == anomalous.shape
+    assert len(normal) == 8
+    changed = (normal - anomalous).abs().amax(dim=(1, 2, 3))
+    assert (changed > 1e-3).sum() >= 7  # a simulated anomaly may be hardly visible
+
+
 @pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)
-def test_a_changing_encoder_is_refused(make_model: "MakeModel", options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"model\.feature_distance .* model\.freeze_encoder=true"):
-        make_model(feature_distance=True, **options)
+def test_a_changing_encoder_is_not_measured(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, object],
+) -> None:
+    model = make_model(pretraining=None, **options)
+    make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
+    assert not model.model.seg_net.feature_distance.fitted
+    assert "model.feature_distance is left out: it measures the features of an encoder that stays" in caplog.text
+    # the checkpoint goes with the command line's default options, which do not change the encoder
+    checkpoint = next(tmp_path.rglob("model.ckpt"))
+    state = torch.load(checkpoint, weights_only=False)["state_dict"]
+    loaded = make_model()
+    loaded.load_state_dict(state)
+    assert not loaded.model.seg_net.feature_distance.fitted
+
+
+def test_one_image_has_no_distances(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "only.png").symlink_to(next((folder_tree / "good").iterdir()))
+    model = make_model(pretraining=None)
+    make_engine(tmp_path / "results", max_steps=1, logger=False).fit(model, make_folder(normal_dir=tmp_path / "good"))
+    assert not model.model.seg_net.feature_distance.fitted
+    assert "it needs at least two normal images, there is one" in caplog.text
+
+
+def test_checkpoints_without_distances_fit_the_default(make_model: "MakeModel") -> None:
+    """Those of ``feature_distance=false`` and of earlier versions give what they gave."""
+    paper = make_model(feature_distance=False).eval()
+    loaded = make_model(seed=2)
+    loaded.load_state_dict(paper.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.eval()(images).anomaly_map, paper(images).anomaly_map)

@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.feature_distance import (
-    DISTANCE_WEIGHT,
     FEATURES,
     LARGEST_SIDE,
     SHRINKAGE,
     STEEPNESS,
     TOLERANCE,
     FeatureDistance,
-    pool,
+    add_evidence,
 )
 
 CHANNELS = (3, 4)
@@ -36,7 +36,7 @@ def _pyramid(number: int, grid: tuple[int, int] = (3, 4), seed: int = 0, shift: 
 def _fitted(number: int = 40, grid: tuple[int, int] = (3, 4)) -> FeatureDistance:
     distance = FeatureDistance(CHANNELS)
     pyramid = _pyramid(number, grid)
-    distance.fit([[level[:7] for level in pyramid], [level[7:] for level in pyramid]])
+    distance.fit(distance.gather([[level[:7] for level in pyramid], [level[7:] for level in pyramid]]))
     return distance
 
 
@@ -117,7 +117,8 @@ def test_images_of_other_sizes_are_brought_to_the_grid() -> None:
 def test_large_images_and_wide_encoders_stay_small() -> None:
     distance = FeatureDistance((100, 100))
     side = LARGEST_SIDE + 8
-    distance.fit([[torch.randn(3, 100, 2 * side, 2 * side), torch.randn(3, 100, side, side)]])
+    pyramid = [torch.randn(3, 100, 2 * side, 2 * side), torch.randn(3, 100, side, side)]
+    distance.fit(distance.gather([pyramid]))
     assert distance.mean.shape == (FEATURES, LARGEST_SIDE, LARGEST_SIDE)
     assert distance.selected.unique().numel() == FEATURES
 
@@ -125,19 +126,20 @@ def test_large_images_and_wide_encoders_stay_small() -> None:
 @pytest.mark.parametrize("number", [2, 3])
 def test_two_images_are_enough(number: int) -> None:
     distance = FeatureDistance(CHANNELS)
-    distance.fit([_pyramid(number)])
+    distance.fit(distance.gather([_pyramid(number)]))
     assert distance(_pyramid(2, seed=1), (6, 8)).isfinite().all()
 
 
 def test_one_image_is_not_enough() -> None:
+    distance = FeatureDistance(CHANNELS)
     with pytest.raises(ValueError, match="feature_distance needs at least two normal images, got 1"):
-        FeatureDistance(CHANNELS).fit([_pyramid(1)])
+        distance.fit(distance.gather([_pyramid(1)]))
 
 
 def test_constant_features_are_no_anomalies() -> None:
     distance = FeatureDistance(CHANNELS)
     pyramid = [level[:1].expand(8, -1, -1, -1) for level in _pyramid(1)]
-    distance.fit([pyramid])
+    distance.fit(distance.gather([pyramid]))
     assert distance(pyramid, (6, 8)).max() < 0
 
 
@@ -146,32 +148,66 @@ def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
     distance = FeatureDistance(CHANNELS)
     first, second = _pyramid(1), _pyramid(1, seed=1)
     middle = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
-    distance.fit([first, second])
+    distance.fit(distance.gather([first, second]))
     near = [m + 1.05 * (b - m) for m, b in zip(middle, second, strict=True)]
     assert distance.spread >= 0.1 * distance.median
     assert distance(near, (6, 8)).max() < 0
 
 
-def test_segnet_pools_both_opinions() -> None:
+def test_segnet_adds_both_opinions() -> None:
     network = SegNet("regnetx_002", feature_distance=True).eval()
     normal = torch.randn(1, 3, 64, 96)
     images = torch.randn(4, 3, 64, 96)
     with torch.no_grad():
         alone = network(images).double()
         assert network.feature_distance is not None
-        network.feature_distance.fit([network.encoder(normal + 0.1 * torch.randn(4, 3, 64, 96)) for _ in range(3)])
+        pyramids = [network.encoder(normal + 0.1 * torch.randn(4, 3, 64, 96)) for _ in range(3)]
+        network.feature_distance.fit(network.feature_distance.gather(pyramids))
         both = network(images)
         distant = network.feature_distance(network.encoder(images), (64, 96)).double().exp()  # odds
         decoders = (alone / (1 - alone)).clamp(min=0.05 / 0.95)
-        odds = decoders ** (1 - DISTANCE_WEIGHT) * distant**DISTANCE_WEIGHT
+        odds = decoders / (0.05 / 0.95) * distant
         torch.testing.assert_close(both, (odds / (1 + odds)).float(), atol=1e-4, rtol=0)
         torch.testing.assert_close(network.for_inference(images)(images), both, atol=1e-4, rtol=0)
     assert (both - alone).abs().max() > 1e-2
     assert copy.deepcopy(network).feature_distance.fitted  # type: ignore[union-attr]
 
 
-def test_false_alarms_are_outvoted_and_silence_is_none_of_the_votes() -> None:
-    sure, doubtful, unsure = torch.tensor(3.0), torch.tensor(-3.0), torch.tensor(0.0)
-    assert pool(sure, doubtful, -2.0) < 0 < pool(doubtful, sure, -2.0)
-    assert pool(unsure, unsure, -2.0) == 0
-    assert pool(torch.tensor(-20.0), sure, -2.0) == pool(torch.tensor(-2.0), sure, -2.0)
+def test_evidence_adds_up_and_silence_is_none() -> None:
+    rare, silent = -2.0, torch.tensor(-20.0)
+    for distance in torch.tensor([-3.0, 0.0, 3.0]):
+        assert add_evidence(silent, distance, rare) == add_evidence(torch.tensor(rare), distance, rare) == distance
+        assert add_evidence(torch.tensor(1.0), distance, rare) == distance + 3
+
+
+def test_separation_is_that_of_images_which_the_gaussians_have_not_seen() -> None:
+    distance = FeatureDistance(CHANNELS)
+    normal = distance.gather([_pyramid(40)])
+    stacked = _stacked(_pyramid(40))
+    moved = normal + 0.1 + 2 * (torch.arange(40) % 3)[:, None, None, None]  # every third one hardly
+    scale = stacked.std(axis=(0, 2, 3), ddof=1)[:, None, None]
+    scores = []
+    for images in (stacked, moved.double().numpy()):
+        for half in (0, 1):
+            rest = stacked[1 - half :: 2]
+            own = rest.std(axis=(0, 2, 3), ddof=1)[:, None, None]
+            measured = _slow_distances(rest / scale * own, images[half::2] / scale * own)
+            scores += measured.max(axis=(1, 2, 3)).tolist()
+    expected = roc_auc_score([0] * 40 + [1] * 40, scores)
+    assert 0.6 < expected < 0.9
+    assert distance.separation(normal, moved) == pytest.approx(expected, abs=1e-6)
+
+
+def test_where_places_mean_nothing_there_is_no_separation() -> None:
+    """A part that lies anywhere is normal everywhere, so that a second one is no news to a Gaussian."""
+    generator = torch.Generator().manual_seed(0)
+    aligned = torch.randn(60, 7, 4, 4, generator=generator) * 0.1
+    aligned[:, :, 1, 2] += 3
+    shifts = torch.randint(0, 4, (60, 2), generator=generator).tolist()
+    turned = torch.stack([image.roll(shift, dims=(1, 2)) for shift, image in zip(shifts, aligned, strict=True)])
+    found = []
+    for normal in (aligned, turned):
+        anomalous = torch.stack([torch.maximum(image, image.roll(1, dims=2)) for image in normal])
+        found.append(FeatureDistance(CHANNELS).separation(normal, anomalous))
+    assert found[0] > 0.95
+    assert found[1] < 0.8
