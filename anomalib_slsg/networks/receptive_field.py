@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 NOISY_IMAGES = 16
+LARGEST_SIDE = 256  # the offset is the same in larger images
 
 
 def offsets(
@@ -28,26 +29,41 @@ def offsets(
         image.
     """
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(NOISY_IMAGES, 3, *size, generator=generator)
-    with torch.enable_grad():
-        pixels = noise.to(device).requires_grad_()
-        found = [_offset(level, pixels, generator) for level in encoder(pixels)[-2:]]
-    return torch.stack(found)
+    height, width = (min(side, LARGEST_SIDE) for side in size)
+    dependences = torch.zeros(2, height, width, device=device)
+    cells: list[tuple[int, int]] = []
+    for _ in range(NOISY_IMAGES):  # one by one: gradients need much memory
+        noise = torch.randn(1, 3, height, width, generator=generator).to(device)
+        with torch.enable_grad():
+            pixels = noise.requires_grad_()
+            levels = encoder(pixels)[-2:]
+            for number, level in enumerate(levels):
+                dependences[number] += _squared_derivatives(level, pixels, generator)
+        cells = [(level.shape[-2], level.shape[-1]) for level in levels]
+    return torch.stack([_offset(dependence, grid) for dependence, grid in zip(dependences, cells, strict=True)])
 
 
-def _offset(level: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    middle = [slice(max(cells // 2 - 1, 0), cells // 2 + 1) for cells in level.shape[-2:]]
-    features = level[..., middle[0], middle[1]]
+def _middle(cells: int) -> slice:
+    return slice(max(cells // 2 - 1, 0), cells // 2 + 1)
+
+
+def _squared_derivatives(level: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """How much the cells in the middle depend on each pixel: (H, W)."""
+    features = level[..., _middle(level.shape[-2]), _middle(level.shape[-1])]
     # with random signs, the square of the gradient is in expectation the sum of all features' squared derivatives
     signs = torch.randint(0, 2, features.shape, generator=generator).to(features) * 2 - 1
     (gradient,) = torch.autograd.grad(features, pixels, signs, retain_graph=True)
-    weights = gradient.square().sum(dim=(0, 1))  # (H, W)
-    if weights.sum() == 0:
-        return weights.new_zeros(2)
+    return gradient.square().sum(dim=(0, 1))
+
+
+def _offset(dependence: Tensor, grid: tuple[int, int]) -> Tensor:
+    """How far the centre of what the cells in the middle depend on is from the centre of these cells: (2,)."""
+    if dependence.sum() == 0:
+        return dependence.new_zeros(2)
     result = []
-    for axis, cells in enumerate(middle):
-        along = weights.sum(dim=1 - axis)
+    for axis, cells in enumerate(grid):
+        along = dependence.sum(dim=1 - axis)
         centre = (along * torch.arange(len(along), device=along.device)).sum() / along.sum()
-        stride = len(along) / level.shape[-2 + axis]
-        result.append(centre - (stride * (cells.start + cells.stop) / 2 - 0.5))
+        middle = _middle(cells)
+        result.append(centre - (len(along) / cells * (middle.start + middle.stop) / 2 - 0.5))
     return torch.stack(result)

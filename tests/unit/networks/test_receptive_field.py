@@ -66,6 +66,6 @@ def test_maps_peak_where_the_anomaly_is() -> None:
         before = errors(None)
         after = errors(offsets(network.encoder, (128, 128)))
     assert (before > 4).all()
-    # what random weights find unusual is not quite the middle of a square
-    assert (after.abs() < 3).all()
+    # what random weights find unusual of a square is not quite its middle
+    assert (after.abs() < before / 2).all()
     assert (before - after > 4).all()
