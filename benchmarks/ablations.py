@@ -59,7 +59,7 @@ def compare(rows: list[dict[str, str]], entries: list[dict[str, Any]]) -> list[s
     """Set our differences to the full method beside the paper's.
 
     Args:
-        rows: Results of one data set.
+        rows: Results of one data set; of each ablation, the seeds count that the full method has too.
         entries: Ablations with the paper's figures.
 
     Returns:
@@ -80,7 +80,7 @@ def compare(rows: list[dict[str, str]], entries: list[dict[str, Any]]) -> list[s
     for entry in entries:
         full = next(other for other in entries if other["table"] == entry["table"] and other["config"] == FULL)
         for metric in COMPARED:
-            ours, without = (_values(rows, name, metric) for name in (FULL, entry["config"]))
+            ours, without = _values(rows, (FULL, entry["config"]), metric)
             if entry["config"] == FULL or not ours or not without:
                 continue
             difference = statistics.mean(without) - statistics.mean(ours)
@@ -106,8 +106,13 @@ def exceeds_spread(one: list[float], other: list[float]) -> str:
     return "yes" if min(one) > max(other) or min(other) > max(one) else "no"
 
 
-def _values(rows: list[dict[str, str]], model: str, metric: str) -> list[float]:
-    return [float(row[metric]) for row in rows if row["model"] == model and row[metric]]
+def _values(rows: list[dict[str, str]], models: tuple[str, str], metric: str) -> list[list[float]]:
+    """Results of both models, of the seeds that both have: seeds share images, order and first weights."""
+    values = [
+        {row["seed"]: float(row[metric]) for row in rows if row["model"] == name and row[metric]} for name in models
+    ]
+    seeds = sorted(values[0].keys() & values[1].keys())
+    return [[each[seed] for seed in seeds] for each in values]
 
 
 def _mean(values: list[float]) -> str:
