@@ -302,7 +302,7 @@ class Slsg(AnomalibModule):
         else:
             encoder.eval()
             if self.feature_distance is True or self._distance_separates(distance):
-                height, width = next(self._batches()).shape[-2:]
+                height, width = self.normal_images.sample(1).shape[-2:]
                 features = distance.gather(map(encoder, self._whole_images(FITTED_IMAGES)))
                 distance.fit(features, (height, width), offsets(encoder, (height, width), self.device))
 

@@ -94,7 +94,7 @@ class FeatureDistance(nn.Module):
         if len(features) < 2:
             msg = f"model.feature_distance needs at least two normal images, got {len(features)}"
             raise ValueError(msg)
-        unusual = _by_the_other_half(features, features)
+        (unusual,) = _by_the_other_half(features, features)
         self.mean, self.whitening = _Gaussians.fit(features, _scale(features))
         shares = torch.stack([self.selected < self.fine_channels, self.selected >= self.fine_channels]).to(features)
         offset = shares.mean(dim=1) @ (features.new_zeros(2, 2) if offsets is None else offsets.to(features))
@@ -119,7 +119,7 @@ class FeatureDistance(nn.Module):
         Returns:
             Area under the ROC curve of the images.
         """
-        scores = torch.cat([_by_the_other_half(normal, normal), _by_the_other_half(normal, anomalous)])
+        scores = torch.cat(_by_the_other_half(normal, normal, anomalous))
         labels = torch.arange(len(scores), device=scores.device) >= len(normal)
         # binary_auroc squashes scores outside [0, 1], which makes them equal
         within = scores / scores.max().clamp(min=torch.finfo(scores.dtype).tiny)
@@ -200,14 +200,14 @@ def _scale(features: Tensor) -> Tensor:
     return scale.clamp(min=LEAST_SCALE * float(scale.mean())).clamp(min=torch.finfo(scale.dtype).eps)
 
 
-def _by_the_other_half(normal: Tensor, features: Tensor) -> Tensor:
-    """How unusual images (B, C, H, W) are to Gaussians of that half of the normal ones to which they do not belong.
+def _by_the_other_half(normal: Tensor, *groups: Tensor) -> list[Tensor]:
+    """How unusual groups of images (B, C, H, W) are to Gaussians of the half of the normal ones that is not theirs.
 
     Images that a Gaussian was fitted to are nearer to it than others.
     """
     scale = _scale(normal)
     even, odd = _Gaussians.fit(normal[::2], scale), _Gaussians.fit(normal[1::2], scale)
-    return torch.cat([_largest(odd.distances(features[::2])), _largest(even.distances(features[1::2]))])
+    return [torch.cat([_largest(odd.distances(each[::2])), _largest(even.distances(each[1::2]))]) for each in groups]
 
 
 def _largest(distances: Tensor) -> Tensor:
