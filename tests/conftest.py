@@ -1,4 +1,4 @@
-"""Small data sets that the tests draw themselves, and the folder of real photographs where there is one."""
+"""Small data sets that the tests draw themselves, and the folder of reference values where there is one."""
 
 import os
 from collections.abc import Callable
@@ -20,13 +20,11 @@ DrawPart = Callable[[np.random.Generator, bool], tuple[np.ndarray, np.ndarray]]
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Folder with real photographs: what SLSG_SHARED names, or ``../shared`` beside the repository."""
-    folder = Path(os.environ.get("SLSG_SHARED") or REPOSITORY.parent / "shared")
-    if not (folder / "data").is_dir():
-        pytest.skip(
-            f"no real photographs: {folder / 'data'} does not exist; set SLSG_SHARED to the folder above 'data'"
-        )
+def official_spro() -> Path:
+    """Folder with results of the official script: below what SLSG_SHARED names, or ``../shared``."""
+    folder = Path(os.environ.get("SLSG_SHARED") or REPOSITORY.parent / "shared") / "golden" / "spro"
+    if not folder.is_dir():
+        pytest.skip(f"no reference values: {folder} does not exist; set SLSG_SHARED to the folder above 'golden'")
     return folder
 
 

@@ -71,11 +71,11 @@ def run_command() -> RunCommand:
 
     def run(root: Path, *arguments: str, expect: int | None = 0, **environment: str) -> CommandOutput:
         # wide enough that no message is broken over two lines
-        settings = {"COLUMNS": "1000", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
+        settings = {"COLUMNS": "1000", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         finished = subprocess.run(
             [str(executable), *arguments],
             cwd=root,
-            env={**os.environ, **settings},
+            env={**os.environ, **settings, **environment},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

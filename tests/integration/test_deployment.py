@@ -72,11 +72,9 @@ def test_command_line_exports_what_the_engine_computes(
 
 
 @pytest.fixture
-def papers(fitted: "Fitted") -> Slsg:
-    """The fitted model without distances."""
-    model = Slsg.load_from_checkpoint(fitted.checkpoint, visualizer=False)
-    model.model.seg_net.feature_distance = None
-    return model.eval()
+def loaded(fitted: "Fitted") -> Slsg:
+    """A copy of the fitted model, which a test may change."""
+    return Slsg.load_from_checkpoint(fitted.checkpoint, visualizer=False).eval()
 
 
 # whitening magnifies the rounding of weights to 16 bits; test_feature_distance.py quantises it
@@ -98,8 +96,7 @@ def test_compressed_models_stay_close(
     compression: CompressionType | None,
     tolerance: float,
     input_size: tuple[int, int] | None,
-    fitted: "Fitted",
-    papers: Slsg,
+    loaded: Slsg,
     make_engine: "MakeEngine",
     make_folder: "MakeFolder",
     folder_tree: Path,
@@ -107,23 +104,25 @@ def test_compressed_models_stay_close(
 ) -> None:
     datamodule = make_folder(eval_batch_size=2)  # not that of the exported graph
     datamodule.setup()
-    model = fitted.model if distance else papers
-    exported = model.to_openvino(
+    if not distance:
+        loaded.model.seg_net.feature_distance = None
+    exported = loaded.to_openvino(
         tmp_path / "exported", input_size=input_size, compression_type=compression, datamodule=datamodule
     )
     (tmp_path / "images").mkdir()
     images = _images(folder_tree, tmp_path / "images", SIDE)
-    _assert_equal(model, make_engine(tmp_path / "results"), exported, images, tolerance)
+    _assert_equal(loaded, make_engine(tmp_path / "results"), exported, images, tolerance)
 
 
 def test_quantised_models_leave_the_image_and_similarities_unrounded(
-    papers: Slsg, make_folder: "MakeFolder", tmp_path: Path
+    loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     """Neighbours chosen from rounded similarities would be others; rounded grey images would have colours."""
     import openvino
 
     datamodule = make_folder(eval_batch_size=2)
-    exported = papers.to_openvino(
+    loaded.model.seg_net.feature_distance = None
+    exported = loaded.to_openvino(
         tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ, datamodule=datamodule
     )
     operations = openvino.Core().read_model(exported).get_ordered_ops()
@@ -146,9 +145,9 @@ def test_quantisation_asks_for_images(fitted: "Fitted", tmp_path: Path) -> None:
         fitted.model.to_openvino(tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ)
 
 
-def test_exports_do_not_depend_on_the_processor(fitted: "Fitted") -> None:
+def test_exports_do_not_depend_on_the_processor(loaded: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that trains in bfloat16 exports 32 bits."""
-    fitted.model.model.auto_bfloat16 = True
-    program = torch.export.export(fitted.model.eval(), (torch.rand(1, 3, SIDE, SIDE),), strict=False)
+    monkeypatch.setattr("anomalib_slsg.precision.cpu_multiplies_bfloat16", lambda: True)
+    program = torch.export.export(loaded, (torch.rand(1, 3, SIDE, SIDE),), strict=False)
     types = {node.meta["val"].dtype for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)}
     assert torch.bfloat16 not in types

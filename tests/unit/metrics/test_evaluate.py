@@ -177,8 +177,8 @@ def reference_areas(tree: Tree, groups: list[str], names: tuple[str, ...] = ("sc
 
 
 @pytest.mark.parametrize("name", ["gaussian", "probability"])
-def test_values_of_the_official_script(shared_data: Path, tmp_path: Path, name: str) -> None:
-    folder = shared_data / "golden" / "spro" / name
+def test_values_of_the_official_script(official_spro: Path, tmp_path: Path, name: str) -> None:
+    folder = official_spro / name
     arguments = ["--dataset", str(folder), "--category", "breakfast_box", "--output", str(tmp_path)]
     main([*arguments, "--anomaly_maps", str(folder / "anomaly_maps")])
     expected = json.loads((folder / "expected.json").read_text())

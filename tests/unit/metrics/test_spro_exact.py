@@ -167,8 +167,8 @@ def test_metric_gives_each_type_and_their_mean(
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_official_values(name: str, shared_data: Path) -> None:
-    root = shared_data / "golden" / "spro" / name
+def test_official_values(name: str, official_spro: Path) -> None:
+    root = official_spro / name
     expected = json.loads((root / "expected.json").read_text())["auc_spro"]
     state = SPROState()
     for image in sorted((root / "breakfast_box" / "test").glob("*/*.png")):
