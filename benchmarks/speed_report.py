@@ -14,7 +14,7 @@ from rich.table import Table
 from anomalib_slsg.files import write_atomically
 
 ACCURACY = HERE / "results" / "accuracy.csv"
-SHORT = ("128 px", "128 px, 6 epochs + 1000")  # of accuracy_short.yaml
+SCHEDULES = ("128 px", "128 px, 6 epochs + 1000", "128 px, 40 epochs + 3500")  # a later one counts more
 SCORES = {"bottle": "image_AUROC", "juice_bottle": "image_AUROC_logical"}
 DATA_STYLE = {"bottle": "o", "juice_bottle": "^"}
 SIDE = 256
@@ -168,20 +168,24 @@ def _draw_accuracy(axes: Axes, latencies: list[Measurement]) -> None:
         axes.plot([], [], marker, color="grey", label=f"{data}, {SCORES[data]}")
     axes.set(xscale="log", xlabel="milliseconds per image, batch 1, fastest form", ylabel="image AUROC")
     axes.set_ylim(lowest - 0.3 * span, highest + 0.55 * span)  # room for names
-    axes.set_title("accuracy at 128 px and a shortened schedule; ticks: not measured here", fontsize=8)
+    axes.set_title("accuracy at 128 px, longest schedule measured; ticks: none", fontsize=8)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center right")
 
 
 def _accuracy() -> dict[str, dict[str, float]]:
-    """Mean over seeds of the shortened schedule, by model and category."""
+    """Mean over seeds of the longest schedule, by model and category."""
     if not ACCURACY.exists():
         return {}
     with ACCURACY.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    scores: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        column = SCORES.get(row["category"])
-        if column and row.get(column) and row["schedule"] in SHORT and row["data"].startswith("MVTec"):
-            scores.setdefault(row["model"], {}).setdefault(row["category"], []).append(float(row[column]))
-    return {model: {data: statistics.mean(values) for data, values in by.items()} for model, by in scores.items()}
+    scores: dict[str, dict[str, float]] = {}
+    for schedule in SCHEDULES:
+        seeds: dict[tuple[str, str], list[float]] = {}
+        for row in rows:
+            column = SCORES.get(row["category"])
+            if column and row.get(column) and row["schedule"] == schedule and row["data"].startswith("MVTec"):
+                seeds.setdefault((row["model"], row["category"]), []).append(float(row[column]))
+        for (model, category), values in seeds.items():
+            scores.setdefault(model, {})[category] = statistics.mean(values)
+    return scores
