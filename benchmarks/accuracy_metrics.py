@@ -7,6 +7,7 @@ anomalib's normalisation clips them. Here ranks decide.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from anomalib.metrics.aupro import _AUPRO
 from lightning.pytorch import Callback
@@ -73,8 +74,8 @@ class RawMetrics(Callback):
 
 def _largest_f1(scores: Tensor, labels: Tensor) -> Tensor:
     """F1 at the best of all thresholds."""
-    precision, recall, _ = (torch.from_numpy(part.copy()) for part in precision_recall_curve(labels, scores))
-    return (2 * precision * recall / (precision + recall).clamp(min=torch.finfo(precision.dtype).tiny)).max()
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return torch.as_tensor((2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)).max())
 
 
 def _pixel_metrics(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:

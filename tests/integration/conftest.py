@@ -70,7 +70,7 @@ def run_command() -> RunCommand:
     executable = Path(sys.executable).parent / "anomalib"
 
     def run(root: Path, *arguments: str, expect: int | None = 0, **environment: str) -> CommandOutput:
-        # wide enough that no message is broken over two lines
+        # wide enough that no message is broken over two lines; on the processor, as the models in this process
         settings = {"COLUMNS": "1000", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         finished = subprocess.run(
             [str(executable), *arguments],
