@@ -9,7 +9,8 @@ from torch.nn.functional import interpolate
 from torchmetrics.functional.classification import binary_auroc
 
 FEATURES = 100  # channels that are looked at, as in PaDiM
-LARGEST_SIDE = 32  # cells of the grid of Gaussians
+LARGEST_SIDE = 32  # cells of the grid of places
+EXAMPLES = 64  # normal features that are kept at each place
 FITTED_IMAGES = 500  # more of them add memory and nothing else
 JUDGED_IMAGES = 200  # with and without a simulated anomaly, to tell whether the distance is of use
 # With 0.67, on images each turned by another angle, the distance spoilt SegNet's scores; with 0.81, on others of that
@@ -28,11 +29,14 @@ STEEPNESS = 1.5
 
 
 class FeatureDistance(nn.Module):
-    """Turns the Mahalanobis distance of features at strides 8 and 16 into the log odds that they are anomalous.
+    """Turns the distance of features at strides 8 and 16 from normal ones into the log odds that they are anomalous.
 
     A decoder taught by simulated anomalies knows nothing of anomalies that resemble none of them, such as an empty
-    bottle. The features of the frozen encoder do: one Gaussian for each place, as in PaDiM (Defard et al. 2021), here
-    of the encoder that GPT-Net has trained and on SegNet's own scale, which :func:`add_evidence` needs.
+    bottle. The features of the frozen encoder do. How much they vary at each place says a covariance, as in PaDiM
+    (Defard et al. 2021). The distance, Mahalanobis' with that covariance, is the one from the nearest of many examples
+    of normal features, as in PatchCore (Roth et al. 2022), but of the same place: where a product comes in several
+    kinds, what lies between two kinds is not normal. The encoder is the one that GPT-Net has trained, and the scale
+    SegNet's own, which :func:`add_evidence` needs.
 
     Args:
         channels: Channels of the encoder's maps at strides 8 and 16.
@@ -41,6 +45,7 @@ class FeatureDistance(nn.Module):
     selected: Tensor
     mean: Tensor
     whitening: Tensor
+    examples: Tensor
     median: Tensor
     spread: Tensor
     rows: Tensor
@@ -53,6 +58,7 @@ class FeatureDistance(nn.Module):
         self.register_buffer("selected", order[:FEATURES].sort().values)  # (C,)
         self.register_buffer("mean", torch.empty(0))  # (C, H, W)
         self.register_buffer("whitening", torch.empty(0))  # (H W, C, C)
+        self.register_buffer("examples", torch.empty(0))  # (H W, N, C), whitened
         self.register_buffer("median", torch.tensor(0.0))
         self.register_buffer("spread", torch.tensor(1.0))
         # products with these enlarge from cells to pixels
@@ -95,7 +101,7 @@ class FeatureDistance(nn.Module):
             msg = f"model.feature_distance needs at least two normal images, got {len(features)}"
             raise ValueError(msg)
         (unusual,) = _by_the_other_half(features, features)
-        self.mean, self.whitening = _Gaussians.fit(features, _scale(features))
+        self.mean, self.whitening, self.examples = _Normal.fit(features, _scale(features))
         shares = torch.stack([self.selected < self.fine_channels, self.selected >= self.fine_channels]).to(features)
         offset = shares.mean(dim=1) @ (features.new_zeros(2, 2) if offsets is None else offsets.to(features))
         cells = features.shape[-2:]
@@ -110,7 +116,7 @@ class FeatureDistance(nn.Module):
     def separation(self, normal: Tensor, anomalous: Tensor) -> float:
         """Measure how well the distance would tell simulated anomalies from normal images that it was not fitted to.
 
-        Where parts lie at another angle or place in each image, one Gaussian for each place knows little.
+        Where parts lie at another angle or place in each image, features at the same place tell little.
 
         Args:
             normal: Features of two normal images or more, from :meth:`gather`.
@@ -136,12 +142,13 @@ class FeatureDistance(nn.Module):
             Log odds of shape (B, 1, height, width).
         """
         height, width = self.mean.shape[-2:]
-        distances = _Gaussians(self.mean, self.whitening).distances(self._select(pyramid, (height, width)))
+        normal = _Normal(self.mean, self.whitening, self.examples)
+        distances = normal.distances(self._select(pyramid, (height, width)))
         log_odds = STEEPNESS * ((distances - self.median) / self.spread - TOLERANCE)
         return interpolate(self.rows @ log_odds @ self.columns.T, size, mode="bilinear", align_corners=False)
 
     def _select(self, pyramid: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """The chosen channels on the grid of Gaussians: (B, C, H, W)."""
+        """The chosen channels on the grid of places: (B, C, H, W)."""
         levels = [interpolate(level.to(self.median.dtype), grid, mode="bilinear") for level in pyramid[-2:]]
         return torch.cat(levels, dim=1).index_select(1, self.selected)
 
@@ -152,19 +159,22 @@ class FeatureDistance(nn.Module):
         """
         if not any(name.startswith(prefix) for name in state_dict):
             return
-        for name in ("mean", "whitening", "rows", "columns"):
+        for name in ("mean", "whitening", "examples", "rows", "columns"):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.median.device))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-class _Gaussians(NamedTuple):
+class _Normal(NamedTuple):
+    """What is normal at each place."""
+
     mean: Tensor  # (C, H, W)
     whitening: Tensor  # (H W, C, C)
+    examples: Tensor  # (H W, N, C), whitened
 
     @classmethod
-    def fit(cls, features: Tensor, scale: Tensor) -> "_Gaussians":
-        """One Gaussian for each place of ``features`` (B, C, H, W), whose channels vary by about ``scale`` (C,)."""
+    def fit(cls, features: Tensor, scale: Tensor) -> "_Normal":
+        """Learn from ``features`` (B, C, H, W), whose channels vary by about ``scale`` (C,)."""
         number, channels = features.shape[:2]
         mean = features.mean(dim=0)
         deviations = ((features - mean) / scale[:, None, None]).flatten(2).permute(2, 1, 0)  # (H W, C, B)
@@ -172,13 +182,29 @@ class _Gaussians(NamedTuple):
         identity = torch.eye(channels, device=features.device, dtype=features.dtype)
         triangle = torch.linalg.cholesky(covariance + SHRINKAGE * identity)
         whitening = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
-        return cls(mean, whitening / scale)
+        return cls(mean, whitening / scale, _most_different((whitening @ deviations).transpose(1, 2), EXAMPLES))
 
     def distances(self, features: Tensor) -> Tensor:
-        """Root mean square of the whitened deviations of ``features`` (B, C, H, W): (B, 1, H, W)."""
+        """Root mean square of the whitened difference of ``features`` (B, C, H, W) from an example: (B, 1, H, W)."""
         deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
         whitened = self.whitening @ deviations
-        return whitened.square().mean(dim=1).sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
+        # |w - e|^2 by a product, which needs no tensor of all differences
+        from_mean = whitened.square().sum(dim=1)  # (H W, B)
+        from_each = self.examples.square().sum(dim=2, keepdim=True) - 2 * self.examples @ whitened  # (H W, N, B)
+        squares = (from_mean + from_each.amin(dim=1)).clamp(min=0) / features.shape[1]
+        return squares.sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
+
+
+def _most_different(points: Tensor, number: int) -> Tensor:
+    """At most ``number`` of ``points`` (P, B, C) for each P: the most usual, then always the farthest of the rest."""
+    number = min(number, points.shape[1])
+    place = torch.arange(len(points), device=points.device)
+    chosen = [points[place, points.square().sum(dim=2).argmin(dim=1)]]
+    nearest = points.new_full(points.shape[:2], float("inf"))
+    while len(chosen) < number:
+        nearest = torch.minimum(nearest, torch.cdist(chosen[-1][:, None], points)[:, 0])
+        chosen.append(points[place, nearest.argmax(dim=1)])
+    return torch.stack(chosen, dim=1)
 
 
 def _grid(fine: Tensor) -> tuple[int, int]:
@@ -201,12 +227,12 @@ def _scale(features: Tensor) -> Tensor:
 
 
 def _by_the_other_half(normal: Tensor, *groups: Tensor) -> list[Tensor]:
-    """How unusual groups of images (B, C, H, W) are to Gaussians of the half of the normal ones that is not theirs.
+    """How unusual groups of images (B, C, H, W) are to the half of the normal ones that is not theirs.
 
-    Images that a Gaussian was fitted to are nearer to it than others.
+    An image that was learnt from is its own example.
     """
     scale = _scale(normal)
-    even, odd = _Gaussians.fit(normal[::2], scale), _Gaussians.fit(normal[1::2], scale)
+    even, odd = _Normal.fit(normal[::2], scale), _Normal.fit(normal[1::2], scale)
     return [torch.cat([_largest(odd.distances(each[::2])), _largest(even.distances(each[1::2]))]) for each in groups]
 
 
