@@ -15,6 +15,8 @@ LARGE = 1e37
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError, struct.error, tifffile.TiffFileError)
 # Rows that are interpolated at a time: few enough to stay in the processor's cache.
 ROWS = 32
+# Pixels by which a side differs from the image's aspect at the most when both sides are multiples of 16.
+ROUNDING = 8
 ENDINGS = (".tiff", ".tif", ".npy")
 
 
@@ -73,8 +75,8 @@ def check_map(values: np.ndarray, name: object) -> Array:
 def check_aspect(map_shape: tuple[int, int], shape: tuple[int, int], name: object) -> None:
     """Check that a map can show the whole of an image.
 
-    A map has its image's aspect, within a pixel of rounding, or is square, since many models squeeze images of all
-    aspects into a square.
+    A map has its image's aspect, up to rounding to sides that networks can halve, or is square, since many models
+    squeeze images of all aspects into a square.
 
     Args:
         map_shape: Height and width of the map.
@@ -85,7 +87,8 @@ def check_aspect(map_shape: tuple[int, int], shape: tuple[int, int], name: objec
         ValueError: If the aspect is another.
     """
     (height, width), (full_height, full_width) = map_shape, shape
-    fits = abs(width - height * full_width / full_height) <= 1 or abs(height - width * full_height / full_width) <= 1
+    across, down = abs(width - height * full_width / full_height), abs(height - width * full_height / full_width)
+    fits = min(across, down) <= max(1, min(ROUNDING, min(height, width) / ROUNDING))
     if not fits and height != width:
         msg = (
             f"the anomaly map '{name}' has {width}x{height} pixels, its image {full_width}x{full_height}; "

@@ -1,41 +1,57 @@
 """Metrics that ``Slsg`` adds by itself when the test set is a tree of MVTec LOCO's format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from anomalib.data import AnomalibDataModule
 from anomalib.metrics import Evaluator
+from lightning.pytorch import Trainer
 from torch import nn
+from torchmetrics import Metric
 
 from anomalib_slsg.metrics.anomaly_type import AnomalyType, AnomalyTypeAUROC
 from anomalib_slsg.metrics.ground_truth import DEFECTS_CONFIG
 from anomalib_slsg.metrics.spro_metrics import AUSPRO, FOLDER_OF_TYPE
 
 
-def add_loco_metrics(evaluator: Any, datamodule: Any) -> None:
-    """Add image AUROC and AU-sPRO of the types of anomalies; do nothing if the test set has none of them.
+def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Trainer) -> list[Metric]:
+    """Add image AUROC and AU-sPRO of the types of anomalies, as far as the test set has them.
 
-    AU-sPRO needs ``defects_config.json`` beside the test set, too. Metrics that the evaluator has already are left
-    as they are.
+    AU-sPRO needs ``defects_config.json`` beside the test set, too. Metrics that the evaluator has of the user's are
+    left as they are.
 
     Args:
+        added: What this function added for the test set before, which is taken out.
         evaluator: The model's evaluator, if it has one.
-        datamodule: The trainer's data module.
+        trainer: The trainer with its data module.
+
+    Returns:
+        What was added.
     """
-    if not isinstance(evaluator, Evaluator) or not isinstance(datamodule, AnomalibDataModule):
-        return
-    if not hasattr(datamodule, "test_data"):
-        return
+    if not isinstance(evaluator, Evaluator):
+        return []
+    kept = [metric for metric in evaluator.test_metrics if all(metric is not one for one in added)]
+    metrics = [
+        metric
+        for metric in _loco_metrics(getattr(trainer, "datamodule", None))
+        if not any(isinstance(other, type(metric)) for other in kept)
+    ]
+    evaluator.test_metrics = nn.ModuleList([*kept, *metrics])
+    if evaluator.compute_on_cpu and trainer.num_devices == 1:  # the evaluator has dealt with its others before
+        evaluator.metrics_to_cpu(metrics)
+    return metrics
+
+
+def _loco_metrics(datamodule: Any) -> list[Metric]:
+    if not isinstance(datamodule, AnomalibDataModule) or not hasattr(datamodule, "test_data"):
+        return []
     paths = [Path(path) for path in datamodule.test_data.samples["image_path"]]
     folders = {path.parent.name for path in paths}
     present: list[AnomalyType] = [kind for kind in ("logical", "structural") if FOLDER_OF_TYPE[kind] in folders]
     wanted: list[AnomalyType] = [*present, "mean"] if len(present) == 2 else present
-    _add(evaluator, AnomalyTypeAUROC, [AnomalyTypeAUROC(kind, prefix="image_") for kind in wanted])
+    metrics: list[Metric] = [AnomalyTypeAUROC(kind, prefix="image_") for kind in wanted]
     # <category>/test/<folder>/<name>.png
     if all(len(path.parents) > 2 and (path.parents[2] / DEFECTS_CONFIG).is_file() for path in paths):
-        _add(evaluator, AUSPRO, [AUSPRO(anomaly_type=kind, prefix="pixel_") for kind in wanted])
-
-
-def _add(evaluator: Evaluator, kind: type, metrics: list[nn.Module]) -> None:
-    if not any(isinstance(metric, kind) for metric in evaluator.test_metrics):
-        evaluator.test_metrics.extend(metrics)
+        metrics += [AUSPRO(anomaly_type=kind, prefix="pixel_") for kind in wanted]
+    return metrics

@@ -29,13 +29,14 @@ class ImageAreas(NamedTuple):
     defects: list[tuple[str, AreaByScore]]
 
 
-def image_areas(values: Array, image_path: Path, map_name: object) -> ImageAreas:
+def image_areas(values: Array, image_path: Path, map_name: object = None) -> ImageAreas:
     """Compare a map with the masks of its image, at the masks' resolution.
 
     Args:
         values: Checked anomaly map, of shape (h, w).
         image_path: The test image, in a tree of MVTec LOCO's format.
-        map_name: What errors call the map.
+        map_name: What errors call a map that may be another image's, because it comes from a file; left out, the map
+            is one that a model has made of the image, whatever aspect it was squeezed into.
 
     Returns:
         The image's tables.
@@ -45,7 +46,8 @@ def image_areas(values: Array, image_path: Path, map_name: object) -> ImageAreas
         ValueError: If one is broken, or the map cannot be the image's.
     """
     truth = read_ground_truth(image_path)
-    check_aspect((values.shape[0], values.shape[1]), truth.shape, map_name)
+    if map_name is not None:
+        check_aspect((values.shape[0], values.shape[1]), truth.shape, map_name)
     return areas_of(resize_map(values, truth.shape), truth)
 
 

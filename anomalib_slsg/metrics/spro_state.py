@@ -218,6 +218,6 @@ def _areas_of_batch(anomaly_map: Tensor, paths: list[str]) -> list[ImageAreas]:
     content = hashlib.blake2b(values.tobytes() + json.dumps(paths).encode(), digest_size=16).digest()
     if _last_batch is not None and _last_batch[0]() is anomaly_map and _last_batch[1] == content:
         return _last_batch[2]
-    areas = [image_areas(check_map(one, path), Path(path), path) for one, path in zip(values, paths, strict=True)]
+    areas = [image_areas(check_map(one, path), Path(path)) for one, path in zip(values, paths, strict=True)]
     _last_batch = (weakref.ref(anomaly_map), content, areas)
     return areas

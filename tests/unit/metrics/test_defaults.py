@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
+from lightning.pytorch import Trainer
 
 from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC
-from anomalib_slsg.metrics.defaults import add_loco_metrics
+from anomalib_slsg.metrics.defaults import replace_loco_metrics
 
 
 def _datamodule(source: Path, root: Path, folders: list[str], config: bool) -> MVTecLOCO:
@@ -22,6 +23,12 @@ def _datamodule(source: Path, root: Path, folders: list[str], config: bool) -> M
     datamodule = MVTecLOCO(root=root, category="part", num_workers=0)
     datamodule.setup()
     return datamodule
+
+
+def _trainer(datamodule: object) -> Trainer:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.datamodule = datamodule  # type: ignore[attr-defined]
+    return trainer
 
 
 def _names(evaluator: Evaluator) -> list[str]:
@@ -43,8 +50,9 @@ def test_loco_trees_get_the_metrics_of_their_types(
 ) -> None:
     evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
     datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", folders, config)
-    for _ in range(2):
-        add_loco_metrics(evaluator, datamodule)
+    added = replace_loco_metrics([], evaluator, _trainer(datamodule))
+    replace_loco_metrics(added, evaluator, _trainer(datamodule))
+    assert all(metric.compute_on_cpu for metric in added)  # as the evaluator asks of its others
     expected = [f"image_AUROC_{kind}" for kind in kinds]
     expected += [f"pixel_AUSPRO_{kind}" for kind in kinds] if config else []
     assert _names(evaluator)[1:] == expected
@@ -53,10 +61,10 @@ def test_loco_trees_get_the_metrics_of_their_types(
 def test_users_own_choice_stays(mvtec_loco_tree: Path, tmp_path: Path) -> None:
     datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
     evaluator = Evaluator(test_metrics=[AnomalyTypeAUROC("all")])
-    add_loco_metrics(evaluator, datamodule)
+    replace_loco_metrics([], evaluator, _trainer(datamodule))
     assert _names(evaluator) == ["AUROC_all", "pixel_AUSPRO_logical"]
     evaluator = Evaluator(test_metrics=[AUSPRO(0.3)])
-    add_loco_metrics(evaluator, datamodule)
+    replace_loco_metrics([], evaluator, _trainer(datamodule))
     assert _names(evaluator) == ["AUSPRO_0.3_mean", "image_AUROC_logical"]
 
 
@@ -66,7 +74,18 @@ def test_other_trees_get_nothing(folder_tree: Path, recwarn: pytest.WarningsReco
     evaluator = Evaluator(test_metrics=[])
     recwarn.clear()
     for module in (datamodule, None):
-        add_loco_metrics(evaluator, module)
-    add_loco_metrics(None, datamodule)
+        assert replace_loco_metrics([], evaluator, _trainer(module)) == []
+    assert replace_loco_metrics([], None, _trainer(datamodule)) == []
     assert _names(evaluator) == []
     assert not recwarn
+
+
+def test_the_next_test_set_gets_its_own(mvtec_loco_tree: Path, folder_tree: Path, tmp_path: Path) -> None:
+    """Masks of a tree that the first set has and the second has not would be missing."""
+    evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
+    loco = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
+    added = replace_loco_metrics([], evaluator, _trainer(loco))
+    folder = Folder("parts", "good", folder_tree, "bad", "good_test", num_workers=0)
+    folder.setup()
+    assert replace_loco_metrics(added, evaluator, _trainer(folder)) == []
+    assert _names(evaluator) == ["AUROC"]

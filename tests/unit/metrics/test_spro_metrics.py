@@ -16,6 +16,7 @@ from anomalib.metrics import Evaluator
 from jsonargparse import ArgumentParser
 
 from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC, SPROCurve, image_areas, spro_state
+from anomalib_slsg.metrics.anomaly_maps import resize_map
 from anomalib_slsg.metrics.spro import area_under_curve
 
 
@@ -215,11 +216,15 @@ def test_maps_that_are_not_finite_are_named(samples: list[Any], value: float) ->
         _value(_batch(samples))
 
 
-def test_map_of_another_aspect_is_named(samples: list[Any]) -> None:
+def test_maps_of_any_aspect_show_the_whole_image(samples: list[Any]) -> None:
+    """Models squeeze images into whatever they take; what they then say is enlarged to the masks' size."""
     for sample in samples:
-        sample.scores = np.zeros((14, 6), np.float32)
-    with pytest.raises(ValueError, match=f"'{samples[0].path}' has 6x14 pixels, its image 14x12"):
-        _value(_batch(samples))
+        sample.scores = np.random.default_rng(0).random((14, 6)).astype(np.float32)
+    squeezed = _value(_batch(samples))
+    for sample in samples:
+        sample.scores = resize_map(sample.scores, (12, 14))
+    assert squeezed == pytest.approx(_value(_batch(samples)))
+    assert 0 < squeezed < 1
 
 
 def test_missing_image_is_named(samples: list[Any]) -> None:
