@@ -21,16 +21,19 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
+from torchmetrics import Metric
 from torchvision.transforms.v2 import Normalize, Resize
 
 from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
+from anomalib_slsg.checks import check_choice, check_number
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
-from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
+from anomalib_slsg.data.training_images import TrainingImages
+from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
-from anomalib_slsg.metrics.defaults import add_loco_metrics
+from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.feature_distance import FITTED_IMAGES, JUDGED_IMAGES, LEAST_SEPARATION, FeatureDistance
 from anomalib_slsg.networks.receptive_field import offsets
@@ -41,15 +44,17 @@ from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 from anomalib_slsg.progress import shows_progress
 from anomalib_slsg.quantization import quantize
-from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
 from anomalib_slsg.seeding import stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
-from anomalib_slsg.torch_model import SlsgModel, check_image_size
+from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
 
 logger = logging.getLogger(__name__)
 
 ONNX_OPSET = 18  # what torch.onnx.export implements
 SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the pre-training
+
+
+use_in_anomalib()  # on import: exported models are unpickled, not constructed
 
 
 class Slsg(AnomalibModule):
@@ -156,6 +161,15 @@ class Slsg(AnomalibModule):
             evaluator=evaluator,
             visualizer=visualizer,
         )
+        check_choice("model.encoder_statistics", encoder_statistics, ("reestimated", "batch", "kept"))
+        check_choice("model.feature_distance", feature_distance, (True, False, "auto"))
+        check_number("model.learning_rate", learning_rate, 0, open_low=True)
+        check_number("model.momentum", momentum, 0, 1, open_high=True)
+        check_number("model.weight_decay", weight_decay, 0)
+        check_number("model.iterations", iterations, 1, whole=True)
+        check_number("model.train_batch_size", train_batch_size, 1, whole=True)
+        check_number("model.colour_jitter", colour_jitter, 0, 1)
+        check_number("model.cache_gibibytes", cache_gibibytes, 0)
         if seed is not None:
             seed_everything(seed, workers=True)
         # checkpoints hold plain data, which come back as dictionaries
@@ -189,8 +203,7 @@ class Slsg(AnomalibModule):
         self._normal_images: NormalImages | None = None
         self._seed = 0
         self._default_evaluator = evaluator is True
-        self._validation_skipped = False
-        use_in_anomalib()
+        self._loco_metrics: list[Metric] = []
 
     @property
     def normal_images(self) -> NormalImages:
@@ -234,26 +247,26 @@ class Slsg(AnomalibModule):
         return ProbabilityPostProcessor()
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """Add the generative pre-training, unless it is off or the trainer has one already."""
-        callbacks = list(cast("Sequence[Callback]", super().configure_callbacks()))
+        """Add the generative pre-training, unless it is off or the trainer has one already, and the schedule."""
+        callbacks = [*cast("Sequence[Callback]", super().configure_callbacks()), FitSettings()]
         if not self._pretraining_callbacks() and self.pretraining_options is not None:
             callbacks.append(GenerativePretraining(self.pretraining_options))
         return callbacks
 
     def setup(self, stage: str) -> None:
-        """Fill in the schedule and the metrics that depend on the data."""
+        """Refuse precisions that nothing here computes in; fill in the metrics that depend on the data."""
+        precision = self.trainer.precision
+        if precision.endswith("-true") and precision != "32-true":
+            msg = f"trainer.precision={precision} is not supported; use 32-true, bf16-mixed or 16-mixed"
+            raise ValueError(msg)
         self.to(memory_format=torch.channels_last)
-        if stage == "fit":
-            stand_in(getattr(self.trainer, "datamodule", None))
-            use_paper_batch_size(self.trainer, self.train_batch_size)
-            follow_paper_schedule(self.trainer, self)
-            self._validation_skipped = skip_idle_validation(self.trainer, self)
         if stage in {"validate", "test"} and self._default_evaluator:
-            add_loco_metrics(self.evaluator, getattr(self.trainer, "datamodule", None))
+            self._loco_metrics = replace_loco_metrics(self._loco_metrics, self.evaluator, self.trainer)
 
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
-        self._seed = torch.initial_seed()
+        # unless it is set, every process has another one
+        self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
         if self.device.type == "cpu" and keep_freed_memory():
             logger.info("Freed memory stays with this process, which saves clearing it at every step.")
         if isinstance(self.model.fast_autocast(), torch.autocast):
@@ -288,10 +301,11 @@ class Slsg(AnomalibModule):
 
     @torch.no_grad()
     def _fit_feature_distance(self) -> None:
-        """Learn normal features, unless a checkpoint has brought them; in 32 bits, in which models are deployed."""
+        """Learn normal features, unless fitting goes on from a checkpoint; in 32 bits, in which models are deployed."""
         distance, encoder = self.model.seg_net.feature_distance, self.model.seg_net.encoder
-        if distance is None or distance.fitted:
+        if distance is None or (distance.fitted and self.trainer.ckpt_path is not None):
             return
+        distance.forget()  # what an earlier fit has learnt from other images
         if not self.freeze_encoder or self.encoder_statistics == "batch":
             logger.warning(
                 "model.feature_distance is left out: it measures the features of an encoder that stays as it is, with "
@@ -315,6 +329,8 @@ class Slsg(AnomalibModule):
             for images in self._batches(JUDGED_IMAGES)
         )
         separation = distance.separation(normal, distance.gather(map(encoder, simulated)))
+        # rounding differs between processors, and all processes have to decide alike
+        separation = self.trainer.strategy.broadcast(separation)
         separates = separation >= LEAST_SEPARATION
         logger.info(
             "The distance of features tells simulated anomalies from normal images with an AUROC of %.2f; it is %s "
@@ -421,16 +437,9 @@ class Slsg(AnomalibModule):
     def _post_training_quantization_ov(model: Any, datamodule: AnomalibDataModule | None = None) -> Any:
         return quantize(model, datamodule)
 
-    def on_fit_end(self) -> None:
-        """Free the cache; validate in full again when asked to."""
-        if self._validation_skipped:
-            self.trainer.limit_val_batches = 1.0
+    def free_images(self) -> None:
+        """Let go of the training images."""
         self._normal_images = None
-
-    def teardown(self, stage: str) -> None:
-        """Give the data module its training set back, however fitting ended."""
-        if stage == "fit":
-            stand_down(getattr(self.trainer, "datamodule", None))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
@@ -439,15 +448,18 @@ class Slsg(AnomalibModule):
     def _gather_normal_images(self) -> None:
         self.trainer.fit_loop.setup_data()
         loader = cast("DataLoader", self.trainer.train_dataloader)
+        transform = getattr(self.pre_processor, "transform", None)
         self._normal_images = NormalImages(
             loader.dataset,
             cast("Callable[[list], ImageBatch]", loader.collate_fn),
-            transform=getattr(self.pre_processor, "transform", None),
+            transform=transform,
             num_workers=loader.num_workers,
             cache_gibibytes=self.cache_gibibytes,
             show_progress=shows_progress(self.trainer),
         )
-        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None:
+        # the trainer has the pre-processor transform every batch, which changes kept images once more unless it resizes
+        same_twice = transform is None or isinstance(transform, Resize)
+        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None and same_twice:
             loader.dataset.keep(self._normal_images.cache)
         examples = self._normal_images.sample(32).to(self.device)
         check_image_size(examples.shape[-2], examples.shape[-1])
@@ -476,6 +488,11 @@ def _resolve_pre_processor(
     pre_processor: PreProcessor | bool, image_size: tuple[int, int] | None
 ) -> PreProcessor | nn.Module | bool:
     if image_size is not None:
+        if not isinstance(image_size, Sequence) or len(image_size) != 2:
+            msg = f"model.image_size must be a height and a width, got {image_size!r}"
+            raise ValueError(msg)
+        for side in image_size:
+            check_number("model.image_size", side, STRIDE, whole=True)
         check_image_size(*image_size)
         if pre_processor is not True:
             msg = "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"

@@ -1,12 +1,14 @@
 """Post-training quantisation that leaves the graph block's similarities alone."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2.functional import resize
 
 if TYPE_CHECKING:
-    from anomalib.data import AnomalibDataModule
+    from anomalib.data import AnomalibDataModule, ImageBatch
     from openvino import Model, Node
 
 WHITENING = "feature_distance.whitening"  # what the exporter calls the constant
@@ -58,7 +60,16 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
     batch = graph.input(0).partial_shape[0]
     # the loader's own batch size is that of evaluation, which a graph for another one refuses
     loader = DataLoader(dataset, batch.get_length() if batch.is_static else 1, collate_fn=dataset.collate_fn)
-    calibration = nncf.Dataset(loader, lambda images: images.image)
+    height, width = (graph.input(0).partial_shape[axis] for axis in (2, 3))
+
+    def as_deployed(images: "ImageBatch") -> torch.Tensor:
+        """Of the size that the graph was exported for, whatever the data set's."""
+        image = cast("torch.Tensor", images.image)
+        if height.is_dynamic or width.is_dynamic:
+            return image
+        return resize(image, [height.get_length(), width.get_length()], antialias=True)
+
+    calibration = nncf.Dataset(loader, as_deployed)
     return nncf.quantize(graph, calibration, **quantization_settings(graph))
 
 

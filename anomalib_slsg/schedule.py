@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anomalib.data import AnomalibDataModule
 from anomalib.post_processing import PostProcessor
@@ -18,26 +18,31 @@ logger = logging.getLogger(__name__)
 LIGHTNING_DEFAULT_EPOCHS = 1000
 
 
-def use_paper_batch_size(trainer: Trainer, batch_size: int) -> None:
+def use_paper_batch_size(datamodule: Any, batch_size: int) -> int | None:
     """Give the data module the paper's batch size if it still has its own default.
 
     Args:
-        trainer: The trainer with its data module.
+        datamodule: The trainer's data module; nothing happens if it is not one of anomalib's.
         batch_size: Normal images per step.
+
+    Returns:
+        The batch size that it had, if it was changed.
     """
-    datamodule = getattr(trainer, "datamodule", None)
     if not isinstance(datamodule, AnomalibDataModule):
-        return
+        return None
     parameter = inspect.signature(type(datamodule)).parameters.get("train_batch_size")
-    if parameter is not None and datamodule.train_batch_size == parameter.default != batch_size:
-        logger.info(
-            "Training with %d normal images a step instead of %s's default of %d; set data.train_batch_size to "
-            "another value, or model.train_batch_size to any, to change it.",
-            batch_size,
-            datamodule.name,
-            parameter.default,
-        )
-        datamodule.train_batch_size = batch_size
+    before = datamodule.train_batch_size
+    if parameter is None or not before == parameter.default != batch_size:
+        return None
+    logger.info(
+        "Training with %d normal images a step instead of %s's default of %d; set data.train_batch_size to "
+        "another value, or model.train_batch_size to any, to change it.",
+        batch_size,
+        datamodule.name,
+        before,
+    )
+    datamodule.train_batch_size = batch_size
+    return before
 
 
 def follow_paper_schedule(trainer: Trainer, model: "Slsg") -> None:

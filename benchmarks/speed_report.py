@@ -58,7 +58,7 @@ def report(results: Results, path: Path) -> None:
     Console(width=140).print(table)
     write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(_markdown(results, latencies)))
     figure = _figure(rows, latencies)
-    folder = HERE / "figures" if path.parent == HERE / "results" else path.parent
+    folder = HERE / "figures" if path.resolve().parent == HERE.resolve() / "results" else path.parent
     write_atomically(folder / f"{path.stem}.png", lambda temporary: figure.savefig(temporary, format="png", dpi=100))
 
 

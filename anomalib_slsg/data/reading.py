@@ -12,6 +12,8 @@ ANOMALIB_READERS = (
     "anomalib.data.datasets.base.image",
     "anomalib.data.datasets.image.mvtec_loco",
     "anomalib.data.predict",
+    "anomalib.deploy.inferencers.openvino_inferencer",
+    "anomalib.deploy.inferencers.torch_inferencer",
 )
 # what Pillow's readers raise for broken files; UnidentifiedImageError is an OSError
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
@@ -22,7 +24,8 @@ def read_image(path: str | Path, as_tensor: bool = False) -> torch.Tensor | np.n
     """Read an image as RGB.
 
     Args:
-        path: File of any format that Pillow reads; grey, palette, RGB, with or without alpha, 8 or 16 bits.
+        path: File of any format that Pillow reads; grey, palette, RGB, with or without alpha, 8 or 16 bits. Of 16
+            bits, all are taken to be in use: stretch the values of cameras that fill 10 or 12 of them.
         as_tensor: Return a tensor instead of an array.
 
     Returns:
@@ -62,13 +65,15 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey values to 8 bits; Pillow's own conversion clips them at 255 and shows white."""
     values = np.asarray(image, dtype=np.float32)
     largest = float(values.max(initial=0.0))
-    full_scale = 1.0 if image.mode == "F" and largest <= 1 else 255.0 if largest <= 255 else 65535.0
+    # the file says how deep 16 bits are; of 32 bits, only what is in them does
+    deep = image.mode.startswith("I;16") or largest > 255
+    full_scale = 65535.0 if deep else 1.0 if image.mode == "F" and largest <= 1 else 255.0
     grey = np.clip(values / full_scale * 255.0, 0, 255).round().astype(np.uint8)
     return Image.fromarray(grey, mode="L").convert("RGB")
 
 
 def use_in_anomalib() -> None:
-    """Make anomalib's image data sets read with :func:`read_image`.
+    """Make anomalib's image data sets and inferencers read with :func:`read_image`.
 
     anomalib 2.7 hands 16-bit images to Pillow, which clips them to white, and reports a broken file without its name.
     """

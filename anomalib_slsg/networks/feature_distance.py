@@ -26,6 +26,7 @@ UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 # An image as far above the median of normal ones as this many times their ninth decile is as likely anomalous as not.
 TOLERANCE = 2.0
 STEEPNESS = 1.5
+OF_ANY_SHAPE = ("mean", "whitening", "examples", "rows", "columns")  # buffers that depend on the images
 
 
 class FeatureDistance(nn.Module):
@@ -70,6 +71,13 @@ class FeatureDistance(nn.Module):
     def fitted(self) -> bool:
         """Whether normal images have been seen."""
         return self.mean.numel() > 0
+
+    def forget(self) -> None:
+        """Become what a new one is."""
+        for name in OF_ANY_SHAPE:
+            setattr(self, name, getattr(self, name).new_empty(0))
+        self.median.fill_(0)
+        self.spread.fill_(1)
 
     @torch.no_grad()
     def gather(self, pyramids: Iterable[Sequence[Tensor]]) -> Tensor:
@@ -159,7 +167,7 @@ class FeatureDistance(nn.Module):
         """
         if not any(name.startswith(prefix) for name in state_dict):
             return
-        for name in ("mean", "whitening", "examples", "rows", "columns"):
+        for name in OF_ANY_SHAPE:
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.median.device))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

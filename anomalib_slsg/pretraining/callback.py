@@ -70,6 +70,7 @@ class GenerativePretraining(Callback):
         """Pre-train, or load what an earlier pre-training left."""
         model: Slsg = pl_module  # type: ignore[assignment]
         if bool(model.encoder_ready):
+            logger.info("Pre-training skipped: this model's encoder is pre-trained already.")
             return
         file = self._finished_file()
         if file is not None and not self.under_way:
@@ -77,7 +78,10 @@ class GenerativePretraining(Callback):
             return
         self._train(trainer, model)
         if self.options.checkpoint is not None and trainer.is_global_zero:
-            self._write(Path(self.options.checkpoint), model)
+            if self._is_whole(trainer, len(model.normal_images)):
+                self._write(Path(self.options.checkpoint), model)
+            else:
+                logger.info("pretraining.checkpoint is not written: this pre-training was cut short by the trainer.")
         self._gan = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -94,7 +98,7 @@ class GenerativePretraining(Callback):
     def _train(self, trainer: Trainer, model: "Slsg") -> None:
         images = model.normal_images
         seg_net = model.model.seg_net
-        self._step, self._seed = 0, torch.initial_seed()
+        self._step, self._seed = 0, trainer.strategy.broadcast(torch.initial_seed())
         precision, fast_autocast = trainer.precision_plugin, model.model.fast_autocast
         # GPT-Net starts alike whatever SegNet drew before, and SegNet sees the same batches whether GPT-Net is trained
         # now, goes on or was loaded
@@ -153,9 +157,17 @@ class GenerativePretraining(Callback):
         )
 
     def _steps_per_epoch(self, trainer: Trainer, number_of_images: int) -> int:
-        steps = max(1, -(-number_of_images // (self.options.batch_size * trainer.world_size)))
+        steps = self._unlimited_steps(trainer, number_of_images)
         limit = trainer.limit_train_batches
         return min(steps, limit) if isinstance(limit, int) else max(1, int(steps * limit))
+
+    def _unlimited_steps(self, trainer: Trainer, number_of_images: int) -> int:
+        return max(1, -(-number_of_images // (self.options.batch_size * trainer.world_size)))
+
+    def _is_whole(self, trainer: Trainer, number_of_images: int) -> bool:
+        """Whether this is more than a trial, whose result nobody should take for the real one's."""
+        steps = self._steps_per_epoch(trainer, number_of_images)
+        return not _is_trial(trainer) and steps == self._unlimited_steps(trainer, number_of_images)
 
     def _end_epoch(self, trainer: Trainer, model: "Slsg", epoch: int, epochs: int) -> None:
         every = self.options.log_images_every

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from anomalib_slsg.checks import check_choice, check_number, lies_in
 
 ForegroundMode = Literal["auto", "object", "whole"]
 NoiseKind = Literal["perlin", "rectangle"]
@@ -100,35 +101,20 @@ class SimulationOptions:
         self._check_number("grid_cells", 2, REFERENCE_SIZE, whole=True)
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            msg = f"simulation.{name} must be one of {', '.join(choices)}, got {value!r}"
-            raise ValueError(msg)
+        check_choice(f"simulation.{name}", getattr(self, name), choices)
 
     def _check_number(
         self, name: str, low: float, high: float, *, whole: bool = False, open_high: bool = False
     ) -> None:
-        value = getattr(self, name)
-        if not _lies_in(value, low, high, whole=whole, open_high=open_high):
-            kind = "be a whole number in" if whole else "lie in"
-            msg = f"simulation.{name} must {kind} [{low}, {high}{')' if open_high else ']'}, got {value!r}"
-            raise ValueError(msg)
+        check_number(f"simulation.{name}", getattr(self, name), low, high, whole=whole, open_high=open_high)
 
     def _check_pair(self, name: str, low: float, high: float, *, whole: bool = False, open_low: bool = False) -> None:
         value = getattr(self, name)
         pair = tuple(value) if isinstance(value, (list, tuple)) else ()
-        inside = [_lies_in(number, low, high, whole=whole, open_low=open_low) for number in pair]
+        inside = [lies_in(number, low, high, whole=whole, open_low=open_low) for number in pair]
         if len(pair) != 2 or not all(inside) or pair[0] > pair[1]:
             kind = "whole numbers" if whole else "numbers"
             interval = f"{'(' if open_low else '['}{low}, {high}]"
             msg = f"simulation.{name} must be two {kind} in {interval}, the smaller one first, got {value!r}"
             raise ValueError(msg)
         setattr(self, name, pair)
-
-
-def _lies_in(
-    value: object, low: float, high: float, *, whole: bool = False, open_low: bool = False, open_high: bool = False
-) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or math.isnan(value):
-        return False
-    return (low < value if open_low else low <= value) and (value < high if open_high else value <= high)

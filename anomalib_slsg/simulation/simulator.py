@@ -168,7 +168,7 @@ class AnomalySimulator(nn.Module):
     def _usable_foreground(self, images: Tensor) -> Tensor:
         """Foreground (B, 1, H, W); the whole image where the object is too small for a mask."""
         foreground = self.foreground(images)
-        area = _every_second(foreground).sum(dim=(1, 2, 3), keepdim=True)
+        area = foreground.sum(dim=(1, 2, 3), keepdim=True)
         too_small = area < self._minimum_area(images.shape[-2:])
         return torch.maximum(foreground, too_small.float())
 
@@ -180,10 +180,13 @@ class AnomalySimulator(nn.Module):
         coarse = chosen.render((math.ceil(height / chosen.stride), math.ceil(width / chosen.stride)))
         noise = F.interpolate(coarse.unsqueeze(1), (height, width), mode="bilinear", align_corners=False)
         # The mask is what lies above 0. Should that be too little, the threshold sinks until it is not. A quarter of
-        # the pixels is sorted: if as many of these lie above the threshold as are asked for, the mask is large enough.
+        # the pixels is sorted: with as many of these above it as are asked for, the mask is large enough for sure.
+        above = torch.finfo(noise.dtype).tiny
         sample = _every_second(noise).masked_fill(_every_second(foreground) == 0, -math.inf)
-        largest = sample.flatten(1).topk(self._minimum_area((height, width)), dim=1).values
-        threshold = largest[:, -1].clamp(max=torch.finfo(noise.dtype).tiny)[:, None, None, None]
+        minimum = self._minimum_area((height, width))
+        enough = torch.ge(noise, above, out=torch.empty_like(noise)).mul_(foreground).sum(dim=(1, 2, 3)) >= minimum
+        largest = sample.flatten(1).topk(minimum, dim=1).values[:, -1].clamp(max=above)
+        threshold = torch.where(enough, above, largest)[:, None, None, None]
         return torch.ge(noise, threshold, out=torch.empty_like(noise)).mul_(foreground)  # without booleans: much faster
 
     def _first_valid(self, field: RandomField, foreground: Tensor) -> Tensor:

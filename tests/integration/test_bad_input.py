@@ -172,6 +172,36 @@ def test_contradictions_are_found_on_construction(options: dict[str, Any], messa
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("image_size", 256, "must be a height and a width, got 256"),
+        ("image_size", (256, 0), r"must be a whole number in \[16, inf\), got 0"),
+        ("encoder_statistics", "reestimate", "must be one of reestimated, batch, kept, got 'reestimate'"),
+        ("feature_distance", "always", "must be one of True, False, auto, got 'always'"),
+        ("feature_distance", 1, "must be one of True, False, auto, got 1"),
+        ("iterations", -1, r"must be a whole number in \[1, inf\), got -1"),
+        ("train_batch_size", 0, r"must be a whole number in \[1, inf\), got 0"),
+        ("learning_rate", 0.0, r"must lie in \(0, inf\), got 0.0"),
+        ("momentum", 1.0, r"must lie in \[0, 1\), got 1.0"),
+        ("weight_decay", -1e-4, r"must lie in \[0, inf\), got -0.0001"),
+        ("colour_jitter", 9, r"must lie in \[0, 1\], got 9"),
+        ("cache_gibibytes", float("nan"), r"must lie in \[0, inf\), got nan"),
+    ],
+)
+def test_values_out_of_range_are_named(option: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^model\.{option} {message}$"):
+        Slsg(**{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_precisions_of_all_weights_are_refused(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path, precision: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"trainer\.precision={precision} is not supported; use 32-true, bf16-mixed"):
+        make_engine(tmp_path, max_steps=1, precision=precision).fit(make_model(), make_folder())
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--model.image_size", "[30,30]"], "got 30x30. Set model.image_size to [32, 32]"),

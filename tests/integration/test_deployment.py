@@ -114,6 +114,23 @@ def test_compressed_models_stay_close(
     _assert_equal(loaded, make_engine(tmp_path / "results"), exported, images, tolerance)
 
 
+def test_quantisation_looks_at_images_of_the_exported_size(
+    loaded: Slsg, make_engine: "MakeEngine", make_folder: "MakeFolder", folder_tree: Path, tmp_path: Path
+) -> None:
+    """Photographs are larger than what models take, and of several sizes."""
+    loaded.model.seg_net.feature_distance = None
+    exported = loaded.to_openvino(
+        tmp_path / "exported",
+        input_size=(48, 48),
+        compression_type=CompressionType.INT8_PTQ,
+        datamodule=make_folder(eval_batch_size=2),
+    )
+    (tmp_path / "images").mkdir()
+    images = _images(folder_tree, tmp_path / "images", 48)
+    tolerance = PAPERS_TOLERANCES[CompressionType.INT8_PTQ]
+    _assert_equal(loaded, make_engine(tmp_path / "results"), exported, images, tolerance)
+
+
 def test_quantised_models_leave_the_image_and_similarities_unrounded(
     loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Images of any size and mode, tiny training sets, folders without masks or without defects."""
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,9 @@ def test_predictions_of_16_bit_images_are_those_of_8_bit_images(
     one, other = predictions
     torch.testing.assert_close(one.image, other.image, atol=1e-6, rtol=0)
     torch.testing.assert_close(one.anomaly_map, other.anomaly_map, atol=1e-5, rtol=0)
+    for inferencer in ("openvino", "torch"):  # and of those of deployed models
+        module = importlib.import_module(f"anomalib.deploy.inferencers.{inferencer}_inferencer")
+        np.testing.assert_allclose(module.read_image(tmp_path / "16.png"), grey[..., None] / 255 + np.zeros(3))
 
 
 def test_heat_maps_of_every_mode_are_drawn(make_model: "MakeModel", make_engine: "MakeEngine", tmp_path: Path) -> None:

@@ -82,29 +82,21 @@ def test_validation_that_somebody_reads_stays(options: dict) -> None:
     assert trainer.limit_val_batches == 1.0
 
 
-def _with_datamodule(datamodule: object) -> Trainer:
-    trainer = _trainer()
-    trainer.datamodule = datamodule  # type: ignore[attr-defined]
-    return trainer
-
-
 def test_default_batch_size_becomes_the_papers(tmp_path: Path) -> None:
     for datamodule in (Folder("parts", normal_dir="good", root=tmp_path), MVTecLOCO(tmp_path)):
         default = datamodule.eval_batch_size
-        use_paper_batch_size(_with_datamodule(datamodule), 4)
+        default_training = datamodule.train_batch_size
+        assert use_paper_batch_size(datamodule, 4) == default_training
         assert datamodule.train_batch_size == 4
         assert datamodule.eval_batch_size == default
 
 
 def test_users_batch_size_wins(tmp_path: Path) -> None:
     datamodule = Folder("parts", normal_dir="good", root=tmp_path, train_batch_size=7)
-    use_paper_batch_size(_with_datamodule(datamodule), 4)
+    assert use_paper_batch_size(datamodule, 4) is None
     assert datamodule.train_batch_size == 7
 
 
 @pytest.mark.parametrize("datamodule", [None, object()], ids=["loaders alone", "foreign data module"])
 def test_other_data_is_left_alone(datamodule: object) -> None:
-    use_paper_batch_size(_with_datamodule(datamodule), 4)
-    trainer = _trainer()
-    use_paper_batch_size(trainer, 4)
-    assert getattr(trainer, "datamodule", None) is None
+    assert use_paper_batch_size(datamodule, 4) is None

@@ -95,6 +95,14 @@ def test_float_images_keep_their_gradient(tmp_path: Path, scale: float) -> None:
     np.testing.assert_allclose(_tensor(path)[2].numpy(), RAMP, atol=0.5 / 255 + 1e-4)
 
 
+def test_dark_deep_images_are_dark(tmp_path: Path) -> None:
+    """What a file shows must not depend on what else is in it: 16 bits are 16 bits, however few are in use."""
+    for largest in (200, 300):
+        dark = (RAMP * largest).round().astype(np.uint16)
+        for suffix in ("png", "tif"):
+            assert _tensor(_save(Image.fromarray(dark), tmp_path / f"dark{largest}.{suffix}")).max() <= 1.5 / 255
+
+
 def test_black_deep_image_is_black(tmp_path: Path) -> None:
     for dtype in (np.uint16, np.float32):
         path = _save(Image.fromarray(np.zeros((8, 8), dtype)), tmp_path / "black.tif")

@@ -293,6 +293,14 @@ def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: li
         assert _equal(_weights(encoder), _weights(first.encoder))
 
 
+@pytest.mark.parametrize("arguments", [{"limit_train_batches": 1}, {"fast_dev_run": True}], ids=str)
+def test_a_trial_is_not_shared(tmp_path: Path, arguments: dict) -> None:
+    """The next run would take one step for the whole pre-training."""
+    options = _options(checkpoint=str(tmp_path / "gpt_net.ckpt"))
+    _trainer(tmp_path, options, **arguments).fit(Host())
+    assert not (tmp_path / "gpt_net.ckpt").exists()
+
+
 def test_unusable_checkpoint_is_named(tmp_path: Path) -> None:
     file = tmp_path / "gpt_net.ckpt"
     file.write_bytes(b"not a checkpoint")

@@ -131,6 +131,17 @@ def test_masks_have_the_minimum_area_within_the_foreground(noise: NoiseKind, sid
         assert bool((result.foreground == 1).all()) == (side != 24)
 
 
+@pytest.mark.parametrize("noise", ["perlin", "rectangle"])
+def test_masks_may_be_as_small_as_the_minimum_area(noise: NoiseKind) -> None:
+    images, others = batch(16, (128, 128))
+    options = replace(WHOLE, noise=noise, structural_threshold=0.75, minimum_area=400)
+    areas = [
+        AnomalySimulator(options).simulate(images, others, seeded(seed), "shuffled").mask.sum(dim=(1, 2, 3))
+        for seed in range(20)
+    ]
+    assert 100 <= torch.cat(areas).min() < 130
+
+
 def test_logical_masks_are_larger() -> None:
     images, others = batch(64)
     simulator = AnomalySimulator(WHOLE)

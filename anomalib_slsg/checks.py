@@ -1,0 +1,60 @@
+"""Checks of options, whose errors name the option."""
+
+import math
+from collections.abc import Sequence
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Check that a value is one of several.
+
+    Args:
+        name: The option's name on the command line.
+        value: Its value.
+        choices: What it may be.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        msg = f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}"
+        raise ValueError(msg)
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float,
+    high: float = math.inf,
+    *,
+    whole: bool = False,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Check that a value is a number within an interval.
+
+    Args:
+        name: The option's name on the command line.
+        value: Its value.
+        low: Smallest number.
+        high: Largest number.
+        whole: Whether it has to be a whole number.
+        open_low: Whether ``low`` itself is too small.
+        open_high: Whether ``high`` itself is too large.
+
+    Raises:
+        ValueError: If it is no number or outside.
+    """
+    if not lies_in(value, low, high, whole=whole, open_low=open_low, open_high=open_high):
+        kind = "be a whole number in" if whole else "lie in"
+        open_high = open_high or high == math.inf
+        msg = f"{name} must {kind} {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}, got {value!r}"
+        raise ValueError(msg)
+
+
+def lies_in(
+    value: object, low: float, high: float, *, whole: bool = False, open_low: bool = False, open_high: bool = False
+) -> bool:
+    """Tell whether a value is a number within an interval; see :func:`check_number`."""
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or math.isnan(value):
+        return False
+    return (low < value if open_low else low <= value) and (value < high if open_high else value <= high)

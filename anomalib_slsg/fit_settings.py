@@ -1,0 +1,47 @@
+"""What fitting changes about the user's trainer and data module, and gives back."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from anomalib_slsg.data.training_images import stand_down, stand_in
+from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
+
+if TYPE_CHECKING:
+    from anomalib_slsg.lightning_model import Slsg
+
+
+class FitSettings(Callback):
+    """Makes what the paper wants of trainer and data module the default, and undoes it, however fitting ends.
+
+    Lightning tears models down only after success; a notebook whose user stops a cell goes on with the same objects.
+    """
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Change what the user has left open."""
+        if stage != "fit":
+            return
+        model: Slsg = pl_module  # type: ignore[assignment]
+        datamodule = getattr(trainer, "datamodule", None)
+        self._undo.callback(model.free_images)
+        stand_in(datamodule)
+        self._undo.callback(stand_down, datamodule)
+        if (batch_size := use_paper_batch_size(datamodule, model.train_batch_size)) is not None:
+            self._undo.callback(setattr, datamodule, "train_batch_size", batch_size)
+        if skip_idle_validation(trainer, model):
+            self._undo.callback(setattr, trainer, "limit_val_batches", 1.0)
+        follow_paper_schedule(trainer, model)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give back after success."""
+        del trainer, pl_module, stage
+        self._undo.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give back after an error or an interruption."""
+        del trainer, pl_module, exception
+        self._undo.close()

@@ -1,0 +1,114 @@
+"""Trainer, data module and model after fitting, however it ended, and when they are used again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from anomalib.data import Folder
+from anomalib.pre_processing import PreProcessor
+from lightning.pytorch import Callback
+from torchvision.transforms.v2 import CenterCrop, Compose, Resize
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.data.training_images import TrainingImages
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
+
+
+class Mishap(Callback):
+    """Ends the training at its first step by an error."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        msg = "mishap"
+        raise ZeroDivisionError(msg)
+
+
+class SeenImages(Callback):
+    """Keeps the images that the model trains with, by name."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, torch.Tensor] = {}
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.images |= dict(zip(batch.image_path, batch.image, strict=True))
+
+
+def _fit(model: Slsg, engine: Any, datamodule: Folder, fails: bool) -> None:
+    if fails:
+        with pytest.raises(ZeroDivisionError, match="mishap"):
+            engine.fit(model, datamodule)
+    else:
+        engine.fit(model, datamodule)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["success", "error"])
+def test_everything_is_given_back(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path, fails: bool
+) -> None:
+    model, datamodule = make_model(pretraining=None), make_folder()
+    default = datamodule.train_batch_size
+    engine = make_engine(tmp_path, max_steps=1, callbacks=[Mishap()] if fails else [])
+    _fit(model, engine, datamodule, fails)
+    assert not isinstance(datamodule.train_data, TrainingImages)
+    assert datamodule.train_batch_size == default
+    assert engine.trainer.limit_val_batches == 1.0
+    with pytest.raises(RuntimeError, match="only while the model is being fitted"):
+        _ = model.normal_images
+
+
+def test_the_next_model_has_its_own_size_and_batches(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """The images of an interrupted fit, resized for another model, must not come back."""
+    datamodule, seen = make_folder(), SeenImages()
+    _fit(make_model(pretraining=None), make_engine(tmp_path, callbacks=[Mishap()]), datamodule, fails=True)
+    model = make_model(pretraining=None, image_size=(64, 64), train_batch_size=2)
+    make_engine(tmp_path, max_epochs=1, callbacks=[seen]).fit(model, datamodule)
+    assert datamodule.train_data is not None
+    assert len(seen.images) == 8
+    for path, image in seen.images.items():
+        rgb = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB).transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(image.numpy(), rgb, atol=0.5 / 255 + 1e-6)
+
+
+def test_a_pre_processor_is_applied_once(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """A crop of a crop would show less."""
+    crop = Compose([Resize((48, 48), antialias=True), CenterCrop((32, 32))])
+    seen = SeenImages()
+    model = make_model(pretraining=None, pre_processor=PreProcessor(transform=crop))
+    make_engine(tmp_path, max_epochs=1, callbacks=[seen]).fit(model, make_folder())
+    assert len(seen.images) == 8
+    for path, image in seen.images.items():
+        rgb = torch.from_numpy(cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
+        torch.testing.assert_close(image, crop(rgb.float() / 255), atol=1 / 255, rtol=0)
+
+
+def test_other_images_bring_other_distances(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A model of one product that is fitted to another must not judge it by the first."""
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for path in (folder_tree / "good").iterdir():
+        cv2.imwrite(str(dark / path.name), cv2.imread(str(path)) // 2)
+    model = make_model(feature_distance=True)
+    make_engine(tmp_path / "first", max_steps=1, logger=False).fit(model, make_folder())
+    distance = model.model.seg_net.feature_distance
+    assert distance is not None
+    first = distance.mean.clone()
+    with caplog.at_level("INFO"):
+        make_engine(tmp_path / "second", max_steps=1, logger=False).fit(model, make_folder(normal_dir=dark))
+    assert distance.fitted
+    assert not torch.allclose(distance.mean, first, rtol=1e-2)
+    assert "Pre-training skipped: this model's encoder is pre-trained already." in caplog.text
