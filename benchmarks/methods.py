@@ -21,6 +21,7 @@ from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.feature_distance import EXAMPLES
 
 HERE = Path(__file__).parent
 FAST = HERE.parent / "configs" / "model" / "fast.yaml"
@@ -52,8 +53,9 @@ def with_distance(size: int) -> Slsg:
     network = model.model.seg_net
     assert network.feature_distance is not None
     with torch.no_grad():
-        images = torch.rand(FITTING_IMAGES, 3, size, size)
-        network.feature_distance.fit(network.feature_distance.gather([network.encoder(images)]))
+        # as many images as there are examples at each place
+        batches = (torch.rand(FITTING_IMAGES, 3, size, size) for _ in range(EXAMPLES // FITTING_IMAGES))
+        network.feature_distance.fit(network.feature_distance.gather(map(network.encoder, batches)))
     return model
 
 

@@ -196,10 +196,10 @@ class _Normal(NamedTuple):
         """Root mean square of the whitened difference of ``features`` (B, C, H, W) from an example: (B, 1, H, W)."""
         deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
         whitened = self.whitening @ deviations
-        # |w - e|^2 by a product, which needs no tensor of all differences
-        from_mean = whitened.square().sum(dim=1)  # (H W, B)
-        from_each = self.examples.square().sum(dim=2, keepdim=True) - 2 * self.examples @ whitened  # (H W, N, B)
-        squares = (from_mean + from_each.amin(dim=1)).clamp(min=0) / features.shape[1]
+        # |w - e|^2 by a product, which needs no tensor of all differences, nor another one of the examples' size
+        lengths = torch.linalg.vector_norm(self.examples, dim=2, keepdim=True).square()  # (H W, N, 1)
+        nearest = (lengths - 2 * (self.examples @ whitened)).amin(dim=1)  # (H W, B), less |w|^2
+        squares = (whitened.square().sum(dim=1) + nearest).clamp(min=0) / features.shape[1]
         return squares.sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
 
 

@@ -112,9 +112,10 @@ class SegNet(nn.Module):
             dtype: Type of the weights that autocast would turn into it at every call; ``None`` leaves them.
 
         Returns:
-            The copy, with batch normalisation folded into the convolutions and without the auxiliary head.
+            The copy, with batch normalisation folded into the convolutions and without the auxiliary head. Normal
+            features, which are as large as the weights, are shared.
         """
-        folded = fold_batch_norm(self, images)
+        folded = fold_batch_norm(self, images, shared=self.feature_distance)
         folded.auxiliary_head = nn.Identity()
         if dtype is not None:
             for part in (folded.encoder, folded.squeeze, folded.decoder.up, folded.decoder.blocks):

@@ -199,7 +199,9 @@ def test_segnet_adds_both_opinions() -> None:
         decoders = (alone / (1 - alone)).clamp(min=0.05 / 0.95)
         odds = decoders / (0.05 / 0.95) * distant
         torch.testing.assert_close(both, (odds / (1 + odds)).float(), atol=1e-4, rtol=0)
-        torch.testing.assert_close(network.for_inference(images)(images), both, atol=1e-4, rtol=0)
+        fast = network.for_inference(images)
+        assert fast.feature_distance is network.feature_distance  # as large as the weights
+        torch.testing.assert_close(fast(images), both, atol=1e-4, rtol=0)
     assert (both - alone).abs().max() > 1e-2
     assert copy.deepcopy(network).feature_distance.fitted  # type: ignore[union-attr]
 
