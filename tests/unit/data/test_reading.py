@@ -2,6 +2,8 @@
 
 import importlib
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +157,15 @@ def test_anomalibs_data_sets_read_with_it(tmp_path: Path) -> None:
     (tmp_path / "good" / "deep.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"deep\.png' is truncated or not a readable image"):
         folder[0]
+
+
+def test_importing_the_model_is_enough() -> None:
+    """Deployed models are unpickled: nobody constructs them."""
+    code = (
+        "from anomalib_slsg import Slsg\n"
+        "from anomalib.data.datasets.base import image\n"
+        "from anomalib.deploy.inferencers import openvino_inferencer, torch_inferencer\n"
+        "readers = {module.read_image.__module__ for module in (image, openvino_inferencer, torch_inferencer)}\n"
+        "assert readers == {'anomalib_slsg.data.reading'}, readers"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
