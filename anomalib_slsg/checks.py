@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -55,6 +56,7 @@ def lies_in(
     value: object, low: float, high: float, *, whole: bool = False, open_low: bool = False, open_high: bool = False
 ) -> bool:
     """Tell whether a value is a number within an interval; see :func:`check_number`."""
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         return False
-    return (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
+    number = float(value)  # of which no comparison holds if it is not a number
+    return (low < number if open_low else low <= number) and (number < high if open_high else number <= high)

@@ -1,5 +1,6 @@
 """What fitting changes about the user's trainer and data module, and gives back."""
 
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, 
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
+
+logger = logging.getLogger(__name__)
 
 
 class FitSettings(Callback):
@@ -23,7 +26,8 @@ class FitSettings(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Change what the user has left open."""
-        if stage != "fit":
+        # anomalib's engine keeps its callbacks for the next model, of whatever kind
+        if stage != "fit" or not hasattr(pl_module, "free_images"):
             return
         model: Slsg = pl_module  # type: ignore[assignment]
         datamodule = getattr(trainer, "datamodule", None)
@@ -34,7 +38,16 @@ class FitSettings(Callback):
             self._undo.callback(setattr, datamodule, "train_batch_size", batch_size)
         if skip_idle_validation(trainer, model):
             self._undo.callback(setattr, trainer, "limit_val_batches", 1.0)
+        limits = trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps
+        self._undo.callback(setattr, trainer.fit_loop, "max_epochs", limits[0])
+        self._undo.callback(setattr, trainer.fit_loop.epoch_loop, "max_steps", limits[1])
         follow_paper_schedule(trainer, model)
+        if trainer.ckpt_path is None and 0 < trainer.max_steps <= trainer.global_step:
+            logger.warning(
+                "Nothing is trained: this trainer has done its %d steps before. Make a new engine, or trainer, for "
+                "another training.",
+                trainer.max_steps,
+            )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give back after success."""

@@ -325,7 +325,8 @@ class Slsg(AnomalibModule):
         generator = stream(self._seed, DISTANCE_STREAM)
         normal = distance.gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
         simulated = (
-            self.model.normalise(self.simulator(images, images.roll(1, dims=0), generator).image)
+            # not from the neighbour: it belongs to the half that judges, where what is pasted is normal
+            self.model.normalise(self.simulator(images, images.roll(min(2, len(images) - 1), 0), generator).image)
             for images in self._batches(JUDGED_IMAGES)
         )
         separation = distance.separation(normal, distance.gather(map(encoder, simulated)))

@@ -24,7 +24,7 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
     Args:
         added: What this function added for the test set before, which is taken out.
         evaluator: The model's evaluator, if it has one.
-        trainer: The trainer with its data module.
+        trainer: The trainer, about to test or to validate.
 
     Returns:
         What was added.
@@ -33,14 +33,18 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
         return []
     kept = [metric for metric in evaluator.test_metrics if all(metric is not one for one in added)]
     metrics = [
-        metric
-        for metric in _loco_metrics(getattr(trainer, "datamodule", None))
-        if not any(isinstance(other, type(metric)) for other in kept)
+        metric for metric in _loco_metrics(_data(trainer)) if not any(isinstance(other, type(metric)) for other in kept)
     ]
     evaluator.test_metrics = nn.ModuleList([*kept, *metrics])
     if evaluator.compute_on_cpu and trainer.num_devices == 1:  # the evaluator has dealt with its others before
         evaluator.metrics_to_cpu(metrics)
     return metrics
+
+
+def _data(trainer: Trainer) -> Any:
+    """The data module or loaders in use; ``trainer.datamodule`` is that of an earlier run where loaders are given."""
+    loop = trainer.test_loop if trainer.testing else trainer.validate_loop
+    return loop._data_source.instance
 
 
 def _loco_metrics(datamodule: Any) -> list[Metric]:

@@ -163,10 +163,15 @@ class FeatureDistance(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take the shape of what is loaded, which depends on the images that a model was fitted on.
 
-        A checkpoint of a model without distances leaves this as it is: not fitted.
+        A checkpoint of a model without distances leaves this as it is: not fitted. One from before there were examples
+        measured from the mean, which is a single example.
         """
         if not any(name.startswith(prefix) for name in state_dict):
             return
+        whitening = state_dict.get(prefix + "whitening")
+        if whitening is not None and prefix + "examples" not in state_dict:
+            mean = whitening.new_zeros(len(whitening), 1, whitening.shape[-1]) if whitening.numel() else whitening
+            state_dict = {**state_dict, prefix + "examples": mean}
         for name in OF_ANY_SHAPE:
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.median.device))

@@ -68,6 +68,8 @@ class GenerativePretraining(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pre-train, or load what an earlier pre-training left."""
+        if not hasattr(pl_module, "encoder_ready"):  # another kind of model, for which an engine keeps its callbacks
+            return
         model: Slsg = pl_module  # type: ignore[assignment]
         if bool(model.encoder_ready):
             logger.info("Pre-training skipped: this model's encoder is pre-trained already.")

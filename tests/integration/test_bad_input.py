@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 from anomalib.cli import AnomalibCLI
 from anomalib.data import PredictDataset
@@ -191,6 +192,10 @@ def test_contradictions_are_found_on_construction(options: dict[str, Any], messa
 def test_values_out_of_range_are_named(option: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^model\.{option} {message}$"):
         Slsg(**{option: value})  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert Slsg(iterations=np.int64(7), learning_rate=np.float32(0.5)).iterations == 7  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])

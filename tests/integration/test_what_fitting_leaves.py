@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from anomalib.data import Folder
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.models import Padim
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
@@ -112,3 +113,52 @@ def test_other_images_bring_other_distances(
     assert distance.fitted
     assert not torch.allclose(distance.mean, first, rtol=1e-2)
     assert "Pre-training skipped: this model's encoder is pre-trained already." in caplog.text
+
+
+def test_an_engine_is_told_to_be_used_up(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its trainer counts steps on, so that a second model would stay as it is."""
+    engine = make_engine(tmp_path, max_steps=1, logger=False)
+    engine.fit(make_model(pretraining=None), make_folder())
+    assert "Nothing is trained" not in caplog.text
+    engine.fit(make_model(pretraining=None), make_folder())
+    assert "Nothing is trained: this trainer has done its 1 steps before. Make a new engine" in caplog.text
+
+
+def test_the_schedule_is_the_fit_s_own(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    engine = make_engine(tmp_path)
+    engine.fit(make_model(pretraining=None, iterations=1), make_folder())
+    assert engine.trainer.global_step == 1
+    assert engine.trainer.max_steps == -1
+
+
+def test_other_models_fit_with_the_same_engine(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """The engine keeps its callbacks, whatever model comes next."""
+    engine = make_engine(tmp_path, max_steps=2, limit_train_batches=1)
+    engine.fit(make_model(), make_folder())
+    other = Padim(layers=["layer1"], pre_trained=False, n_features=8, visualizer=False)
+    engine.fit(other, make_folder())
+    assert isinstance(engine.trainer.lightning_module, Padim)
+
+
+def test_loaders_are_tested_by_what_they_hold(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", mvtec_loco_tree: Path, tmp_path: Path
+) -> None:
+    """Lightning keeps the data module of the run before, whose metrics would look for masks that are not there."""
+    engine, model = make_engine(tmp_path), make_model()
+    loco = MVTecLOCO(mvtec_loco_tree, "part", num_workers=0)
+    (before,) = engine.test(model, datamodule=loco)
+    folder = make_folder()
+    folder.setup()
+    (after,) = engine.test(model, dataloaders=folder.test_dataloader())
+    assert "image_AUROC_logical" in before
+    assert set(after) == {"image_AUROC", "image_F1Score", "pixel_AUROC", "pixel_F1Score"}

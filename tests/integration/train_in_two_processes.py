@@ -9,6 +9,7 @@ from anomalib.engine import Engine
 from torch import Tensor
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.feature_distance import FeatureDistance
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
@@ -21,7 +22,6 @@ def main(tree: Path, results: Path) -> None:
         image_size=(32, 32),
         visualizer=False,
         pretraining=PretrainingOptions(epochs=1, batch_size=2),
-        feature_distance=True,
     )
     datamodule = Folder("parts", "good", tree, "bad", "good_test", num_workers=0, val_split_mode="same_as_test")
     settings = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "logger": False, "enable_progress_bar": False}
@@ -33,10 +33,12 @@ def main(tree: Path, results: Path) -> None:
         return step(gan, images, *others)
 
     InpaintingGAN.step = note  # type: ignore[method-assign]
+    # rounding may lead processes to different verdicts
+    FeatureDistance.separation = lambda *_: 0.9 if model.global_rank == 0 else 0.1  # type: ignore[method-assign]
     engine = Engine(default_root_dir=results, max_steps=2, **settings)
     engine.fit(model, datamodule)
     sums = {name: float(value.double().sum()) for name, value in model.model.state_dict().items()}
-    result = {"sums": sums, "pre-trained with": seen}
+    result = {"seed": model._seed, "sums": sums, "pre-trained with": seen}
     (results / f"rank{engine.trainer.global_rank}.json").write_text(json.dumps(result))
 
 

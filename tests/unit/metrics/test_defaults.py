@@ -27,7 +27,7 @@ def _datamodule(source: Path, root: Path, folders: list[str], config: bool) -> M
 
 def _trainer(datamodule: object) -> Trainer:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.datamodule = datamodule  # type: ignore[attr-defined]
+    trainer.validate_loop._data_source.instance = datamodule
     return trainer
 
 

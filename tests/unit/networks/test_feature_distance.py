@@ -140,6 +140,27 @@ def test_fits_once_per_shape_and_survives_checkpoints() -> None:
     torch.testing.assert_close(fresh(_pyramid(2), (6, 8)), distance(_pyramid(2), (6, 8)))
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_checkpoints_without_examples_measure_from_the_mean(fitted: bool) -> None:
+    """Earlier versions did."""
+    distance = _fitted() if fitted else FeatureDistance(CHANNELS)
+    state = distance.state_dict()
+    del state["examples"]
+    loaded = FeatureDistance(CHANNELS)
+    loaded.load_state_dict(state)
+    assert loaded.fitted == fitted
+    if fitted:
+        normal = _stacked(_pyramid(40))
+        other = _stacked(_pyramid(2, seed=1)) / _scale(normal)
+        there = (normal / _scale(normal))[:, :, 2, 3]
+        deviation = other[0, :, 2, 3] - there.mean(axis=0)
+        covariance = np.cov(there.T) + SHRINKAGE * np.eye(len(deviation))
+        expected = np.sqrt(deviation @ np.linalg.solve(covariance, deviation) / len(deviation))
+        log_odds = loaded(_pyramid(2, seed=1), (6, 8))[0, 0, 2, 3].item()
+        scaled = (expected - distance.median.item()) / distance.spread.item()
+        assert log_odds == pytest.approx(STEEPNESS * (scaled - TOLERANCE), rel=1e-3)
+
+
 def test_images_of_other_sizes_are_brought_to_the_grid() -> None:
     distance = _fitted(grid=(4, 4))
     assert distance(_pyramid(2, (6, 10)), (96, 160)).shape == (2, 1, 96, 160)
