@@ -216,7 +216,8 @@ def test_fit_goes_on_from_a_checkpoint_without_a_second_pre_training(
         *folder_arguments,
     )
     assert "max_steps=4" in resumed.text
-    assert "Pre-training" not in resumed.text
+    assert "Pre-training skipped: this model's encoder is pre-trained already." in resumed.text
+    assert not re.search("Pre-training(?! skipped)", resumed.text)  # the bar's name
     folder = tmp_path / "results" / "Slsg" / "parts" / "v0"
     assert not (folder / "images").exists()
     first = torch.load(trained_checkpoint, weights_only=False)
