@@ -44,7 +44,7 @@ from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 from anomalib_slsg.progress import shows_progress
 from anomalib_slsg.quantization import quantize
-from anomalib_slsg.seeding import stream
+from anomalib_slsg.seeding import common_seed, stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
 
@@ -265,8 +265,7 @@ class Slsg(AnomalibModule):
 
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
-        # unless it is set, every process has another one
-        self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        self._seed = common_seed(self.trainer)
         if self.device.type == "cpu" and keep_freed_memory():
             logger.info("Freed memory stays with this process, which saves clearing it at every step.")
         if isinstance(self.model.fast_autocast(), torch.autocast):
@@ -458,10 +457,8 @@ class Slsg(AnomalibModule):
             cache_gibibytes=self.cache_gibibytes,
             show_progress=shows_progress(self.trainer),
         )
-        # the trainer has the pre-processor transform every batch, which changes kept images once more unless it resizes
-        same_twice = transform is None or isinstance(transform, Resize)
-        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None and same_twice:
-            loader.dataset.keep(self._normal_images.cache)
+        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None:
+            loader.dataset.keep(self._normal_images.cache, transform)
         examples = self._normal_images.sample(32).to(self.device)
         check_image_size(examples.shape[-2], examples.shape[-1])
         self.simulator.fit(examples)

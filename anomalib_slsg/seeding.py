@@ -1,6 +1,19 @@
 """Random streams that depend on the seed, the rank and a place in the training, and on nothing else."""
 
 import torch
+from lightning.pytorch import Trainer
+
+
+def common_seed(trainer: Trainer) -> int:
+    """Give PyTorch's seed of the first process, which every process draws for itself unless the user sets it.
+
+    Args:
+        trainer: The trainer, whose processes all have to ask.
+
+    Returns:
+        The seed.
+    """
+    return trainer.strategy.broadcast(torch.initial_seed())
 
 
 def stream(seed: int, *place: int) -> torch.Generator:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from accuracy_rows import METRICS, Rows
+from charts import save_chart
 from matplotlib.figure import Figure
 
 from anomalib_slsg.files import write_atomically
@@ -26,10 +27,7 @@ def report(rows: Rows, path: Path) -> None:
         return
     text = "\n".join(line for title, group in groups.items() for line in table(title, group))
     write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    here = Path(__file__).parent
-    folder = here / "figures" if path.resolve().parent == here.resolve() / "results" else path.parent
-    figure = draw(groups)
-    write_atomically(folder / f"{path.stem}.png", lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+    save_chart(draw(groups), path)
 
 
 def by_data(rows: list[dict[str, str]]) -> Iterator[tuple[str, Group]]:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+from charts import save_chart
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from measuring import HERE, RATE, Measurement, Results, growth
@@ -57,9 +58,7 @@ def report(results: Results, path: Path) -> None:
         table.add_row(*(_text(column(row)) for column in COLUMNS.values()))
     Console(width=140).print(table)
     write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(_markdown(results, latencies)))
-    figure = _figure(rows, latencies)
-    folder = HERE / "figures" if path.resolve().parent == HERE.resolve() / "results" else path.parent
-    write_atomically(folder / f"{path.stem}.png", lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+    save_chart(_figure(rows, latencies), path)
 
 
 def _at(row: Measurement, size: int | None = None, batch: int | None = None) -> bool:

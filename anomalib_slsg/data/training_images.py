@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from anomalib.data import AnomalibDataModule, ImageItem
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Resize
 
@@ -20,18 +20,20 @@ class TrainingImages(Dataset):
         self.dataset = dataset
         self.images: Tensor | None = None
 
-    def keep(self, images: Tensor) -> None:
+    def keep(self, images: Tensor, transform: nn.Module | None = None) -> None:
         """Give these images from now on.
 
-        User's augmentations draw anew for every reading, so that a set that has some goes on being read from files.
+        User's augmentations draw anew for every reading, and a pre-processor's transform other than resizing, for
+        instance a crop, changes images a second time. A set that has one goes on being read from files.
 
         Args:
             images: All images of the set, resized, of shape (N, 3, H, W), uint8.
+            transform: The pre-processor's, which made these images and which the trainer applies to every batch.
         """
-        augmentations = getattr(self.dataset, "augmentations", None)
         # anomalib has the data set resize as the model's pre-processor does
-        always_equal = augmentations is None or isinstance(augmentations, Resize)
-        if always_equal and hasattr(self.dataset, "samples"):
+        transforms = getattr(self.dataset, "augmentations", None), transform
+        only_resized = all(each is None or isinstance(each, Resize) for each in transforms)
+        if only_resized and hasattr(self.dataset, "samples"):
             self.images = images
 
     def __len__(self) -> int:

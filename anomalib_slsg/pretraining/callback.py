@@ -18,7 +18,7 @@ from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
 from anomalib_slsg.progress import shows_progress
-from anomalib_slsg.seeding import stream
+from anomalib_slsg.seeding import common_seed, stream
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
@@ -100,7 +100,7 @@ class GenerativePretraining(Callback):
     def _train(self, trainer: Trainer, model: "Slsg") -> None:
         images = model.normal_images
         seg_net = model.model.seg_net
-        self._step, self._seed = 0, trainer.strategy.broadcast(torch.initial_seed())
+        self._step, self._seed = 0, common_seed(trainer)
         precision, fast_autocast = trainer.precision_plugin, model.model.fast_autocast
         # GPT-Net starts alike whatever SegNet drew before, and SegNet sees the same batches whether GPT-Net is trained
         # now, goes on or was loaded

@@ -184,10 +184,10 @@ class AnomalySimulator(nn.Module):
         above = torch.finfo(noise.dtype).tiny
         sample = _every_second(noise).masked_fill(_every_second(foreground) == 0, -math.inf)
         minimum = self._minimum_area((height, width))
-        enough = torch.ge(noise, above, out=torch.empty_like(noise)).mul_(foreground).sum(dim=(1, 2, 3)) >= minimum
+        enough = _at_least(noise, above).mul_(foreground).sum(dim=(1, 2, 3)) >= minimum
         largest = sample.flatten(1).topk(minimum, dim=1).values[:, -1].clamp(max=above)
         threshold = torch.where(enough, above, largest)[:, None, None, None]
-        return torch.ge(noise, threshold, out=torch.empty_like(noise)).mul_(foreground)  # without booleans: much faster
+        return _at_least(noise, threshold).mul_(foreground)
 
     def _first_valid(self, field: RandomField, foreground: Tensor) -> Tensor:
         """Place (B,) of every image's first candidate that seems large enough, or else of its largest."""
@@ -281,6 +281,11 @@ class AnomalySimulator(nn.Module):
 
 def _every_second(maps: Tensor) -> Tensor:
     return maps[:, :, ::2, ::2]
+
+
+def _at_least(maps: Tensor, threshold: Tensor | float) -> Tensor:
+    """1 where the threshold is reached, else 0; written straight into floats, which is much faster than booleans."""
+    return torch.ge(maps, threshold, out=torch.empty_like(maps))
 
 
 def _check_batch(images: Tensor, others: Tensor) -> None:
