@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -50,6 +51,35 @@ def check_number(
         open_high = open_high or high == math.inf
         msg = f"{name} must {kind} {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}, got {value!r}"
         raise ValueError(msg)
+
+
+def check_pair(
+    name: str, value: object, low: float, high: float, *, whole: bool = False, open_low: bool = False
+) -> tuple[Any, Any]:
+    """Check that a value is two ascending numbers within an interval.
+
+    Args:
+        name: The option's name on the command line.
+        value: Its value, a list or tuple.
+        low: Smallest number.
+        high: Largest number.
+        whole: Whether they have to be whole numbers.
+        open_low: Whether ``low`` itself is too small.
+
+    Returns:
+        The value as a tuple.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    pair = tuple(value) if isinstance(value, (list, tuple)) else ()
+    inside = [lies_in(number, low, high, whole=whole, open_low=open_low) for number in pair]
+    if len(pair) != 2 or not all(inside) or pair[0] > pair[1]:
+        kind = "whole numbers" if whole else "numbers"
+        interval = f"{'(' if open_low else '['}{low}, {high}]"
+        msg = f"{name} must be two {kind} in {interval}, the smaller one first, got {value!r}"
+        raise ValueError(msg)
+    return pair
 
 
 def lies_in(

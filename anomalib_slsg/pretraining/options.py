@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anomalib_slsg.checks import check_number, check_pair
+from anomalib_slsg.pretraining.masking import REFERENCE_SIDE
+
 
 @dataclass
 class PretrainingOptions:
@@ -46,20 +49,20 @@ class PretrainingOptions:
             ValueError: If an option is out of range, naming it.
         """
         for name in ("epochs", "batch_size", "patch_size"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+            self._check_number(name, 1, whole=True)
         for name in ("generator_learning_rate", "discriminator_learning_rate"):
-            self._require(name, getattr(self, name) > 0, "above 0")
-        for name in ("large_masks", "adversarial_weight", "l1_weight", "auxiliary_weight", "log_images_every"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("mask_ratio", 0 < self.mask_ratio < 1, "between 0 and 1")
-        self.large_mask_sides = tuple(self.large_mask_sides)
-        sides = self.large_mask_sides
-        ordered = len(sides) == 2 and 0 < sides[0] <= sides[1] <= 256
-        self._require("large_mask_sides", ordered, "two ascending sides between 1 and 256")
-        reconstructs = self.l1_weight > 0 or self.auxiliary_weight > 0
-        self._require("l1_weight", reconstructs, "above 0 when auxiliary_weight is 0")
-
-    def _require(self, name: str, holds: bool, range_text: str) -> None:
-        if not holds:
-            msg = f"pretraining.{name} must be {range_text}, got {getattr(self, name)}"
+            self._check_number(name, 0, open_low=True)
+        for name in ("large_masks", "log_images_every"):
+            self._check_number(name, 0, whole=True)
+        for name in ("adversarial_weight", "l1_weight", "auxiliary_weight"):
+            self._check_number(name, 0)
+        check_number("pretraining.mask_ratio", self.mask_ratio, 0, 1, open_low=True, open_high=True)
+        self.large_mask_sides = check_pair(
+            "pretraining.large_mask_sides", self.large_mask_sides, 1, REFERENCE_SIDE, whole=True
+        )
+        if self.l1_weight == self.auxiliary_weight == 0:
+            msg = "pretraining.l1_weight must be above 0 when auxiliary_weight is 0, got 0"
             raise ValueError(msg)
+
+    def _check_number(self, name: str, low: float, *, whole: bool = False, open_low: bool = False) -> None:
+        check_number(f"pretraining.{name}", getattr(self, name), low, whole=whole, open_low=open_low)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from anomalib_slsg.checks import check_choice, check_number, lies_in
+from anomalib_slsg.checks import check_choice, check_number, check_pair
 
 ForegroundMode = Literal["auto", "object", "whole"]
 NoiseKind = Literal["perlin", "rectangle"]
@@ -109,12 +109,5 @@ class SimulationOptions:
         check_number(f"simulation.{name}", getattr(self, name), low, high, whole=whole, open_high=open_high)
 
     def _check_pair(self, name: str, low: float, high: float, *, whole: bool = False, open_low: bool = False) -> None:
-        value = getattr(self, name)
-        pair = tuple(value) if isinstance(value, (list, tuple)) else ()
-        inside = [lies_in(number, low, high, whole=whole, open_low=open_low) for number in pair]
-        if len(pair) != 2 or not all(inside) or pair[0] > pair[1]:
-            kind = "whole numbers" if whole else "numbers"
-            interval = f"{'(' if open_low else '['}{low}, {high}]"
-            msg = f"simulation.{name} must be two {kind} in {interval}, the smaller one first, got {value!r}"
-            raise ValueError(msg)
-        setattr(self, name, pair)
+        option = f"simulation.{name}"
+        setattr(self, name, check_pair(option, getattr(self, name), low, high, whole=whole, open_low=open_low))

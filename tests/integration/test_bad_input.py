@@ -210,7 +210,7 @@ def test_precisions_of_all_weights_are_refused(
     ("arguments", "message"),
     [
         (["--model.image_size", "[30,30]"], "got 30x30. Set model.image_size to [32, 32]"),
-        (["--model.pretraining.mask_ratio", "1.5"], "pretraining.mask_ratio must be between 0 and 1, got 1.5"),
+        (["--model.pretraining.mask_ratio", "1.5"], "pretraining.mask_ratio must lie in (0, 1), got 1.5"),
         (["--model.simulation.grid_cells", "1"], "simulation.grid_cells must be a whole number in [2, 256], got 1"),
         (["--model.simulation.noise", "simplex"], "noise"),
         (["--model.pretrainig.epochs", "3"], "pretrainig"),

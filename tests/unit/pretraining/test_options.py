@@ -30,6 +30,7 @@ def test_defaults_are_the_papers() -> None:
     ("name", "value"),
     [
         ("epochs", 0),
+        ("epochs", 2.5),
         ("batch_size", 0),
         ("patch_size", 0),
         ("generator_learning_rate", 0.0),
@@ -41,14 +42,16 @@ def test_defaults_are_the_papers() -> None:
         ("large_mask_sides", (0, 40)),
         ("large_mask_sides", (40, 300)),
         ("large_mask_sides", (40,)),
+        ("large_mask_sides", 40),
         ("adversarial_weight", -1.0),
+        ("adversarial_weight", float("nan")),
         ("l1_weight", -1.0),
         ("auxiliary_weight", -1.0),
         ("log_images_every", -1),
     ],
 )
 def test_value_out_of_range_is_named(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"pretraining\.{name} must be .*, got"):
+    with pytest.raises(ValueError, match=rf"pretraining\.{name} must (be|lie) .*, got"):
         PretrainingOptions(**{name: value})
 
 
