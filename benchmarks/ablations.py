@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results" / "ablations.csv", help="file of rows")
     parser.add_argument("--work", type=Path, default=Path("results") / "ablations", help="folder for logs")
     parser.add_argument(
-        "--only", type=list[str], default=[], help="names of ablations and categories, or data/category"
+        "--only", type=list[str], default=[], help="names of ablations, data, categories, data/category"
     )
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")

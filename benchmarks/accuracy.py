@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy.csv", help="file of rows")
     parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="folder for logs and maps")
-    parser.add_argument("--only", type=list[str], default=[], help="names of models and categories, or data/category")
+    parser.add_argument("--only", type=list[str], default=[], help="names of models, data, categories, data/category")
     parser.add_argument("--keep_maps", action="store_true", help="write the raw anomaly maps below the work folder")
     parser.add_argument("--usual_backbones", action="store_true", help="baselines with the weights that anomalib loads")
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")

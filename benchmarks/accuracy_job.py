@@ -157,8 +157,8 @@ class AccuracyJobs(JobGenerator):
         work: Folder for logs and maps.
         data_root: Folder above the data sets.
         accelerator: Lightning's accelerator.
-        only: Names of models and categories, or of data and category as in ``ELPV/mono``; a job belongs if each of its
-            kind that is named fits.
+        only: Names of models, data sets and categories, or of both as in ``ELPV/mono``. Without a model among them all
+            models belong, without a data set or category all data.
         keep_maps: Write raw anomaly maps.
         usual_backbones: Give baselines the options under ``usual``.
     """
@@ -197,7 +197,7 @@ class AccuracyJobs(JobGenerator):
             Jobs by seed, data and model, so that every comparison is early complete.
 
         Raises:
-            ValueError: If names in ``only`` are neither models nor categories.
+            ValueError: If names in ``only`` are neither models nor data.
         """
         matrix = args or {}
         known = {model["name"] for model in matrix["models"]}.union(*map(_names, matrix["data"]))
@@ -254,4 +254,4 @@ class AccuracyJobs(JobGenerator):
 
 def _names(data: dict[str, Any]) -> set[str]:
     """What ``only`` may call an entry of data."""
-    return {data["category"], f"{data['name']}/{data['category']}"}
+    return {data["name"], data["category"], f"{data['name']}/{data['category']}"}
