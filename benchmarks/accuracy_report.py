@@ -75,5 +75,5 @@ def draw(groups: dict[str, Group]) -> Figure:
         axes.set_title(title, fontsize=9, loc="left")
         axes.invert_yaxis()
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=6, loc="lower left")
+        axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))  # beside the panel, where no point is
     return figure
