@@ -26,7 +26,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

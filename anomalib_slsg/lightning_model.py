@@ -35,7 +35,9 @@ from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.feature_distance import FITTED_IMAGES, JUDGED_IMAGES, LEAST_SEPARATION, FeatureDistance
+from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_IMAGES, LEAST_SEPARATION
+from anomalib_slsg.networks.composition import Composition
+from anomalib_slsg.networks.feature_distance import FeatureDistance
 from anomalib_slsg.networks.receptive_field import offsets
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
@@ -85,6 +87,9 @@ class Slsg(AnomalibModule):
             simulated anomalies from normal images, which it does not where parts lie anywhere; ``true`` always. It
             needs two images or more and an encoder that stays as it is while SegNet trains. Quantised to INT8, such
             a model keeps its encoder unrounded.
+        composition: Add to the evidence of the image score how unusual it is what the image is made of, wherever its
+            parts lie: one too many, or one that does not belong to the others. Maps stay as they are. Not in the
+            paper, either. Values and needs are those of ``feature_distance``.
         focal_weight: alpha_4 of equation 11 (Table 7: 0 for "w/o focal loss").
         l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
         auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").
@@ -134,6 +139,7 @@ class Slsg(AnomalibModule):
         residual: bool = False,
         bottleneck_skip: bool = True,
         feature_distance: bool | Literal["auto"] = "auto",
+        composition: bool | Literal["auto"] = "auto",
         focal_weight: float = 0.4,
         l1_weight: float = 0.6,
         auxiliary_weight: float = 0.3,
@@ -163,6 +169,7 @@ class Slsg(AnomalibModule):
         )
         check_choice("model.encoder_statistics", encoder_statistics, ("reestimated", "batch", "kept"))
         check_choice("model.feature_distance", feature_distance, (True, False, "auto"))
+        check_choice("model.composition", composition, (True, False, "auto"))
         check_number("model.learning_rate", learning_rate, 0, open_low=True)
         check_number("model.momentum", momentum, 0, 1, open_high=True)
         check_number("model.weight_decay", weight_decay, 0)
@@ -179,7 +186,7 @@ class Slsg(AnomalibModule):
         self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
         self.iterations, self.train_batch_size = iterations, train_batch_size
         self.colour_jitter = colour_jitter
-        self.feature_distance = feature_distance
+        self.feature_distance, self.composition = feature_distance, composition
         self.freeze_encoder, self.encoder_statistics = freeze_encoder, encoder_statistics
         self.cache_gibibytes = cache_gibibytes
         self.simulator = AnomalySimulator(simulation_options)
@@ -195,6 +202,7 @@ class Slsg(AnomalibModule):
             residual=residual,
             bottleneck_skip=bottleneck_skip,
             feature_distance=feature_distance is not False,
+            composition=composition is not False,
         )
         self.model = SlsgModel(seg_net, score_pixels=score_pixels, auto_bfloat16=auto_bfloat16)
         if freeze_encoder:
@@ -290,7 +298,7 @@ class Slsg(AnomalibModule):
                 with self.model.fast_autocast():
                     reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
             self.encoder_ready.fill_(True)
-        self._fit_feature_distance()
+        self._fit_feature_statistics()
         # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
         self._set_modes()
 
@@ -299,47 +307,71 @@ class Slsg(AnomalibModule):
         self._set_modes()
 
     @torch.no_grad()
-    def _fit_feature_distance(self) -> None:
+    def _fit_feature_statistics(self) -> None:
         """Learn normal features, unless fitting goes on from a checkpoint; in 32 bits, in which models are deployed."""
-        distance, encoder = self.model.seg_net.feature_distance, self.model.seg_net.encoder
-        if distance is None or (distance.fitted and self.trainer.ckpt_path is not None):
+        seg_net = self.model.seg_net
+        parts = {"feature_distance": seg_net.feature_distance, "composition": seg_net.composition}
+        resumed = self.trainer.ckpt_path is not None
+        unfitted = {name: part for name, part in parts.items() if part is not None and not (part.fitted and resumed)}
+        for part in unfitted.values():
+            part.forget()  # what an earlier fit has learnt from other images
+        if not unfitted:
             return
-        distance.forget()  # what an earlier fit has learnt from other images
+        options = " and ".join(f"model.{name}" for name in unfitted)
         if not self.freeze_encoder or self.encoder_statistics == "batch":
             logger.warning(
-                "model.feature_distance is left out: it measures the features of an encoder that stays as it is, with "
-                "model.freeze_encoder=true and model.encoder_statistics other than 'batch'."
+                "%s: left out, because only an encoder that stays as it is can be measured by, with "
+                "model.freeze_encoder=true and model.encoder_statistics other than 'batch'.",
+                options,
             )
-        elif len(self.normal_images) < 2:
-            logger.warning("model.feature_distance is left out: it needs at least two normal images, there is one.")
-        else:
-            encoder.eval()
-            if self.feature_distance is True or self._distance_separates(distance):
-                height, width = self.normal_images.sample(1).shape[-2:]
-                features = distance.gather(map(encoder, self._whole_images(FITTED_IMAGES)))
-                distance.fit(features, (height, width), offsets(encoder, (height, width), self.device))
+            return
+        if len(self.normal_images) < 2:
+            logger.warning("%s: left out, because at least two normal images are needed, and there is one.", options)
+            return
+        seg_net.encoder.eval()
+        wanted = self._those_that_separate(unfitted)
+        if not wanted:
+            return
+        height, width = self.normal_images.sample(1).shape[-2:]
+        features = next(iter(wanted.values())).gather(map(seg_net.encoder, self._whole_images(FITTED_IMAGES)))
+        for part in wanted.values():
+            if isinstance(part, FeatureDistance):
+                part.fit(features, (height, width), offsets(seg_net.encoder, (height, width), self.device))
+            else:
+                part.fit(features)
 
-    def _distance_separates(self, distance: FeatureDistance) -> bool:
-        encoder = self.model.seg_net.encoder
-        generator = stream(self._seed, DISTANCE_STREAM)
-        normal = distance.gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
+    def _those_that_separate(
+        self, parts: dict[str, FeatureDistance | Composition]
+    ) -> dict[str, FeatureDistance | Composition]:
+        """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""
+        judged = [part for name, part in parts.items() if getattr(self, name) == "auto"]
+        if not judged:
+            return parts
+        encoder, generator = self.model.seg_net.encoder, stream(self._seed, DISTANCE_STREAM)
+        normal = judged[0].gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
         simulated = (
             # not from the neighbour: it belongs to the half that judges, where what is pasted is normal
             self.model.normalise(self.simulator(images, images.roll(min(2, len(images) - 1), 0), generator).image)
             for images in self._batches(JUDGED_IMAGES)
         )
-        separation = distance.separation(normal, distance.gather(map(encoder, simulated)))
-        # rounding differs between processors, and all processes have to decide alike
-        separation = self.trainer.strategy.broadcast(separation)
-        separates = separation >= LEAST_SEPARATION
-        logger.info(
-            "The distance of features tells simulated anomalies from normal images with an AUROC of %.2f; it is %s "
-            "(model.feature_distance=auto asks for %.2f).",
-            separation,
-            "added to what SegNet finds" if separates else "left out",
-            LEAST_SEPARATION,
-        )
-        return separates
+        anomalous = judged[0].gather(map(encoder, simulated))
+        wanted = {}
+        for name, part in parts.items():
+            if part in judged:
+                # rounding differs between processors, and all processes have to decide alike
+                separation = self.trainer.strategy.broadcast(part.separation(normal, anomalous))
+                logger.info(
+                    "model.%s=auto: it tells simulated anomalies from normal images with an AUROC of %.2f, and %s "
+                    "(%.2f is asked for).",
+                    name,
+                    separation,
+                    "is added to what SegNet finds" if separation >= LEAST_SEPARATION else "is left out",
+                    LEAST_SEPARATION,
+                )
+                if separation < LEAST_SEPARATION:
+                    continue
+            wanted[name] = part
+        return wanted
 
     def _set_modes(self) -> None:
         self.model.train()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
     from openvino import Model, Node
 
-WHITENING = "feature_distance.whitening"  # what the exporter calls the constant
+WHITENING = ("feature_distance.whitening", "composition.whitening")  # what the exporter calls the constants
 NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
 
@@ -21,8 +21,8 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     Rounding similarities to 8 bits chooses other neighbours, so the SG block's matrix products, a hundredth of the
     arithmetic, keep their precision. Activations get an offset as well as a scale: many of them are not rectified.
     The first convolution, another hundredth, keeps its precision because rounding a normalised grey image gives it
-    colours; see :mod:`anomalib_slsg.networks.precise_stem`. With ``feature_distance``, the whole encoder does, because
-    whitening magnifies what rounding does to features.
+    colours; see :mod:`anomalib_slsg.networks.precise_stem`. With ``feature_distance`` or ``composition``, the whole
+    encoder does, because whitening magnifies what rounding does to features.
 
     Args:
         graph: OpenVINO model of an exported Slsg.
@@ -74,7 +74,7 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
 
 
 def _measuring_distance(graph: "Model") -> "set[Node]":
-    """The operations that the distance of features is computed by: none, or the encoder's and its own."""
+    """The operations that distances from normal images are computed by: none, or the encoder's and their own."""
     whitening = [node for node in graph.get_ops() if node.get_friendly_name().endswith(WHITENING)]
     after = _reachable(whitening, _consumers)
     products = [node for node in after if node.get_type_name() == "MatMul"]

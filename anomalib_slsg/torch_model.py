@@ -9,6 +9,7 @@ from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
 from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.composition import add_composition
 from anomalib_slsg.precision import exporting, fast_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -82,8 +83,11 @@ class SlsgModel(nn.Module):
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
         seg_net = self.seg_net if self.training or torch.is_grad_enabled() or exporting() else self._folded(inputs)
         with self.fast_autocast():
-            anomaly_map = seg_net(inputs)
-        return InferenceBatch(anomaly_map=anomaly_map, pred_score=self.image_score(anomaly_map))
+            anomaly_map, evidence = seg_net.examine(inputs)
+        score = self.image_score(anomaly_map)
+        if evidence is not None:
+            score = add_composition(score, evidence)
+        return InferenceBatch(anomaly_map=anomaly_map, pred_score=score)
 
     def _folded(self, inputs: Tensor) -> SegNet:
         """The network for inference, made anew when a weight or statistic has changed since."""

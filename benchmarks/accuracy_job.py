@@ -68,8 +68,8 @@ class AccuracyJob(Job):
             task_id: The device, when several work at a time.
 
         Returns:
-            The row that it appended. Before it comes another one if SLSG's entry has a ``paper_name``: the same weights
-            without ``feature_distance``, which training does not see.
+            The row that it appended. Before it come others if SLSG's entry has ``left_out``, a dictionary from their
+            names to the parts of the network that they go without; training sees none of these.
 
         Raises:
             RuntimeError: If anything fails; names the job.
@@ -93,13 +93,17 @@ class AccuracyJob(Job):
         self._engine(self.key, devices).fit(model, datamodule=datamodule)
         seconds = time.perf_counter() - start
         rows = []
-        if "paper_name" in self.model:
+        for name, parts in self.model.get("left_out", {}).items():
+            key = {**self.key, "model": name}
+            if self.rows.has(key):
+                continue
             network = cast("Any", model).model.seg_net
-            distance, network.feature_distance = network.feature_distance, None
-            rows.append(
-                self._test({**self.key, "model": self.model["paper_name"]}, model, datamodule, devices, seconds)
-            )
-            network.feature_distance = distance
+            kept = {part: getattr(network, part) for part in parts}
+            for part in parts:
+                setattr(network, part, None)
+            rows.append(self._test(key, model, datamodule, devices, seconds))
+            for part, module in kept.items():
+                setattr(network, part, module)
         return [*rows, self._test(self.key, model, datamodule, devices, seconds)]
 
     def _engine(self, key: dict[str, str], devices: str | list[int], *callbacks: Callback) -> Engine:

@@ -28,13 +28,21 @@ FAST = HERE.parent / "configs" / "model" / "fast.yaml"
 LITE = "tf_efficientnet_lite0"
 CORESET = 20480  # a tenth of the patches, 32x32 each, of 200 images
 FITTING_IMAGES = 8
-# buffers that hold what PatchCore, PaDiM and feature_distance learnt
-KEPT = ("model.memory_bank", "model.gaussian", "model.seg_net.feature_distance")
+# buffers that hold what PatchCore, PaDiM and what is beyond the paper learnt
+KEPT = ("model.memory_bank", "model.gaussian", "model.seg_net.feature_distance", "model.seg_net.composition")
 
 
 def slsg(size: int, **options: Any) -> Slsg:
     """Give the paper's SLSG for images of this size."""
-    return Slsg(**{"encoder_weights": None, "image_size": (size, size), "feature_distance": False, **options})
+    return Slsg(
+        **{
+            "encoder_weights": None,
+            "image_size": (size, size),
+            "feature_distance": False,
+            "composition": False,
+            **options,
+        }
+    )
 
 
 def fast_options() -> dict[str, Any]:
@@ -47,16 +55,24 @@ def fast(size: int) -> Slsg:
     return slsg(size, **fast_options())
 
 
-def with_distance(size: int) -> Slsg:
+def with_distance(size: int, **options: Any) -> Slsg:
     """Give SLSG with ``feature_distance``, fitted to noise."""
-    model = slsg(size, feature_distance=True).eval()
+    model = slsg(size, feature_distance=True, **options).eval()
     network = model.model.seg_net
     assert network.feature_distance is not None
     with torch.no_grad():
         # as many images as there are examples at each place
         batches = (torch.rand(FITTING_IMAGES, 3, size, size) for _ in range(EXAMPLES // FITTING_IMAGES))
-        network.feature_distance.fit(network.feature_distance.gather(map(network.encoder, batches)))
+        features = network.feature_distance.gather(map(network.encoder, batches))
+        network.feature_distance.fit(features)
+        if network.composition is not None:
+            network.composition.fit(features)
     return model
+
+
+def default(size: int) -> Slsg:
+    """Give SLSG with all that is on by default, fitted to noise."""
+    return with_distance(size, composition=True)
 
 
 def padim(size: int, **options: Any) -> Padim:
@@ -95,6 +111,7 @@ def _pre_processor(size: int, normalise: bool = True) -> PreProcessor:
 METHODS: dict[str, Callable[[int], AnomalibModule]] = {
     "SLSG": slsg,
     "SLSG + distance": with_distance,
+    "SLSG default": default,
     "SLSG fast": fast,
     "SLSG Lite0": partial(slsg, backbone=LITE),
     "PaDiM R18": padim,

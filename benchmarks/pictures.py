@@ -21,7 +21,7 @@ from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import read_map
 
 HERE = Path(__file__).parent
-MODELS = ["SLSG Lite0 + distance", "PatchCore Lite0", "PaDiM Lite0"]
+MODELS = ["SLSG Lite0 default", "PatchCore Lite0", "PaDiM Lite0"]
 PEAK_SHARE = 100 / 256**2  # of a map's pixels, as in SLSG's image score
 NORMAL = "good"
 

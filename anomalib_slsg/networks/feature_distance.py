@@ -1,35 +1,23 @@
 """How far features are from those of normal images at the same place. Not in the paper."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
-from torchmetrics.functional.classification import binary_auroc
 
-FEATURES = 100  # channels that are looked at, as in PaDiM
-LARGEST_SIDE = 32  # cells of the grid of places
+from anomalib_slsg.networks.chosen_features import LEAST_SCALE, STEEPNESS, FeatureStatistics, image_auroc
+
 EXAMPLES = 64  # normal features that are kept at each place
-FITTED_IMAGES = 500  # more of them add memory and nothing else
-JUDGED_IMAGES = 200  # with and without a simulated anomaly, to tell whether the distance is of use
-# With 0.68, on images each turned by another angle, the distance spoilt SegNet's scores; with 0.82, on others of that
-# kind, it helped, as it did on all data whose images are aligned, with 0.81 to 1.00.
-LEAST_SEPARATION = 0.75
 SHRINKAGE = 0.1  # added to variances, which are about 1
-LEAST_SCALE = 0.01  # of the channels' mean: ReLU leaves some channels dead
-# What normal distances are taken to vary by at the least, so that neither few images nor rounding raise alarms: a share
-# of their median, half of what was seen on real data, and absolutely, where all images are the same.
-LEAST_RELATIVE_SPREAD = 0.1
-LEAST_SPREAD = 0.02
+LEAST_SPREAD = 0.02  # of normal distances, where all images are the same
 UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 # An image as far above the median of normal ones as this many times their ninth decile is as likely anomalous as not.
 TOLERANCE = 2.0
-STEEPNESS = 1.5
-OF_ANY_SHAPE = ("mean", "whitening", "examples", "rows", "columns")  # buffers that depend on the images
 
 
-class FeatureDistance(nn.Module):
+class FeatureDistance(FeatureStatistics):
     """Turns the distance of features at strides 8 and 16 from normal ones into the log odds that they are anomalous.
 
     A decoder taught by simulated anomalies knows nothing of anomalies that resemble none of them, such as an empty
@@ -43,54 +31,17 @@ class FeatureDistance(nn.Module):
         channels: Channels of the encoder's maps at strides 8 and 16.
     """
 
-    selected: Tensor
-    mean: Tensor
-    whitening: Tensor
-    examples: Tensor
-    median: Tensor
-    spread: Tensor
-    rows: Tensor
-    columns: Tensor
+    of_any_shape = ("mean", "whitening", "examples", "rows", "columns")
+    mean: Tensor  # (C, H, W)
+    whitening: Tensor  # (H W, C, C)
+    examples: Tensor  # (H W, N, C), whitened
+    # products with these enlarge from cells to pixels
+    rows: Tensor  # (height, H)
+    columns: Tensor  # (width, W)
 
     def __init__(self, channels: Sequence[int]) -> None:
-        super().__init__()
-        # always the same ones: they belong to the method, not to a run
-        order = torch.randperm(sum(channels), generator=torch.Generator().manual_seed(0))
-        self.register_buffer("selected", order[:FEATURES].sort().values)  # (C,)
-        self.register_buffer("mean", torch.empty(0))  # (C, H, W)
-        self.register_buffer("whitening", torch.empty(0))  # (H W, C, C)
-        self.register_buffer("examples", torch.empty(0))  # (H W, N, C), whitened
-        self.register_buffer("median", torch.tensor(0.0))
-        self.register_buffer("spread", torch.tensor(1.0))
-        # products with these enlarge from cells to pixels
-        self.register_buffer("rows", torch.empty(0))  # (height, H)
-        self.register_buffer("columns", torch.empty(0))  # (width, W)
+        super().__init__(channels)
         self.fine_channels = channels[0]
-
-    @property
-    def fitted(self) -> bool:
-        """Whether normal images have been seen."""
-        return self.mean.numel() > 0
-
-    def forget(self) -> None:
-        """Become what a new one is."""
-        for name in OF_ANY_SHAPE:
-            setattr(self, name, getattr(self, name).new_empty(0))
-        self.median.fill_(0)
-        self.spread.fill_(1)
-
-    @torch.no_grad()
-    def gather(self, pyramids: Iterable[Sequence[Tensor]]) -> Tensor:
-        """Keep what distances are measured by.
-
-        Args:
-            pyramids: Feature maps of images, batch by batch; the last two of each are those at strides 8 and 16, of
-                shape (B, C_l, H_l, W_l).
-
-        Returns:
-            Features of shape (images, C, H, W).
-        """
-        return torch.cat([self._select(pyramid, _grid(pyramid[-2])) for pyramid in pyramids])
 
     @torch.no_grad()
     def fit(self, features: Tensor, size: tuple[int, int] | None = None, offsets: Tensor | None = None) -> None:
@@ -116,9 +67,7 @@ class FeatureDistance(nn.Module):
         self.rows, self.columns = (
             _enlarging(number, pixels, past) for number, pixels, past in zip(cells, size or cells, offset, strict=True)
         )
-        self.median = unusual.median()
-        least = (LEAST_RELATIVE_SPREAD * self.median).clamp(min=LEAST_SPREAD)
-        self.spread = torch.maximum(unusual.quantile(0.9) - self.median, least)
+        self._calibrate(unusual, LEAST_SPREAD)
 
     @torch.no_grad()
     def separation(self, normal: Tensor, anomalous: Tensor) -> float:
@@ -133,11 +82,7 @@ class FeatureDistance(nn.Module):
         Returns:
             Area under the ROC curve of the images.
         """
-        scores = torch.cat(_by_the_other_half(normal, normal, anomalous))
-        labels = torch.arange(len(scores), device=scores.device) >= len(normal)
-        # binary_auroc squashes scores outside [0, 1], which makes them equal
-        within = scores / scores.max().clamp(min=torch.finfo(scores.dtype).tiny)
-        return float(binary_auroc(within, labels.int()))
+        return image_auroc(*_by_the_other_half(normal, normal, anomalous))
 
     def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Tell how likely each pixel is anomalous.
@@ -155,26 +100,12 @@ class FeatureDistance(nn.Module):
         log_odds = STEEPNESS * ((distances - self.median) / self.spread - TOLERANCE)
         return interpolate(self.rows @ log_odds @ self.columns.T, size, mode="bilinear", align_corners=False)
 
-    def _select(self, pyramid: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """The chosen channels on the grid of places: (B, C, H, W)."""
-        levels = [interpolate(level.to(self.median.dtype), grid, mode="bilinear") for level in pyramid[-2:]]
-        return torch.cat(levels, dim=1).index_select(1, self.selected)
-
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Take the shape of what is loaded, which depends on the images that a model was fitted on.
-
-        A checkpoint of a model without distances leaves this as it is: not fitted. One from before there were examples
-        measured from the mean, which is a single example.
-        """
-        if not any(name.startswith(prefix) for name in state_dict):
-            return
+        """Load; a checkpoint from before there were examples measured from the mean, which is a single example."""
         whitening = state_dict.get(prefix + "whitening")
         if whitening is not None and prefix + "examples" not in state_dict:
             mean = whitening.new_zeros(len(whitening), 1, whitening.shape[-1]) if whitening.numel() else whitening
             state_dict = {**state_dict, prefix + "examples": mean}
-        for name in OF_ANY_SHAPE:
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.median.device))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -218,12 +149,6 @@ def _most_different(points: Tensor, number: int) -> Tensor:
         nearest = torch.minimum(nearest, torch.cdist(chosen[-1][:, None], points)[:, 0])
         chosen.append(points[place, nearest.argmax(dim=1)])
     return torch.stack(chosen, dim=1)
-
-
-def _grid(fine: Tensor) -> tuple[int, int]:
-    """Cells along height and width: as many as the map at stride 8 has, or the most that are held."""
-    height, width = fine.shape[-2:]
-    return min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
 
 
 def _enlarging(cells: int, pixels: int, offset: Tensor) -> Tensor:

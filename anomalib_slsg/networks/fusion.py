@@ -1,6 +1,7 @@
 """Batch normalisation folded into the convolutions before it, for inference."""
 
 import copy
+from collections.abc import Iterable
 from typing import TypeVar, cast
 
 import torch
@@ -11,7 +12,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 @torch.no_grad()
-def fold_batch_norm(network: Network, images: Tensor, shared: nn.Module | None = None) -> Network:
+def fold_batch_norm(network: Network, images: Tensor, shared: Iterable[nn.Module] = ()) -> Network:
     """Copy a network with its batch normalisation folded into its convolutions.
 
     Which normalisation follows which convolution is seen by letting one batch pass, not read off the order of the
@@ -20,12 +21,12 @@ def fold_batch_norm(network: Network, images: Tensor, shared: nn.Module | None =
     Args:
         network: Network in evaluation mode.
         images: A batch that it can take, of shape (B, 3, H, W).
-        shared: A part of it without batch normalisation that the copy shares, to save memory.
+        shared: Parts of it without batch normalisation that the copy shares, to save memory.
 
     Returns:
         The copy. Up to rounding it gives the same results.
     """
-    folded = copy.deepcopy(network, {id(shared): shared}).requires_grad_(False)
+    folded = copy.deepcopy(network, {id(part): part for part in shared}).requires_grad_(False)
     # by name: a list of the modules themselves would keep the weights of all until the last one is folded
     for convolution_name, norm_name in _followers(folded, images):
         convolution = cast("nn.Conv2d", folded.get_submodule(convolution_name))

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
 from anomalib_slsg.networks.feature_distance import FeatureDistance, add_evidence
@@ -36,6 +37,7 @@ class SegNet(nn.Module):
         bottleneck_skip_channels: Channels to which X' is squeezed for that.
         feature_distance: Add the distance of features from those of normal images at the same place to what the
             decoder finds; not in the paper.
+        composition: Measure how unusual it is what images are made of; not in the paper.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SegNet(nn.Module):
         bottleneck_skip: bool = True,
         bottleneck_skip_channels: int = 32,
         feature_distance: bool = False,
+        composition: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = ResNetEncoder(backbone, stem_pool=stem_pool)
@@ -68,6 +71,7 @@ class SegNet(nn.Module):
             bottleneck_skip_channels=bottleneck_skip_channels if bottleneck_skip else 0,
         )
         self.feature_distance = FeatureDistance(self.encoder.channels[-2:]) if feature_distance else None
+        self.composition = Composition(self.encoder.channels[-2:]) if composition else None
         self.auxiliary_head: nn.Module = AuxiliaryHead(channels, out_channels=1)
         # Starting at the anomalies' rarity, as the focal loss's paper (reference 52) does, features gather evidence of
         # anomalies. Started at 0.5, they gather evidence of normality: its absence, which ReLU ends at zero, never
@@ -84,13 +88,29 @@ class SegNet(nn.Module):
         Returns:
             Probability that a pixel is anomalous, of shape (B, 1, H, W), float32.
         """
+        return self.examine(images)[0]
+
+    def examine(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Segment anomalies and judge what images are made of.
+
+        Args:
+            images: Normalised images of shape (B, 3, H, W), H and W multiples of 16.
+
+        Returns:
+            What :meth:`forward` returns, and the evidence of :class:`~anomalib_slsg.networks.composition.Composition`
+            that images are anomalous, in log odds, of shape (B,); ``None`` where it is not measured.
+        """
         features, related = self._relate(images)
         log_odds = self._decode(features, related).float()
         if self.feature_distance is not None and self.feature_distance.fitted:
             with full_precision(images.device):
                 distance = self.feature_distance(features, (images.shape[-2], images.shape[-1]))
                 log_odds = add_evidence(log_odds, distance, RARITY)
-        return torch.sigmoid(log_odds)
+        evidence = None
+        if self.composition is not None and self.composition.fitted:
+            with full_precision(images.device):
+                evidence = self.composition(features)
+        return torch.sigmoid(log_odds), evidence
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Segment anomalies for training.
@@ -105,7 +125,7 @@ class SegNet(nn.Module):
         return self._decode(features, related).float(), self.auxiliary_head(related).float()
 
     def for_inference(self, images: Tensor, dtype: torch.dtype | None = None) -> "SegNet":
-        """Copy the network in its fastest form, which only :meth:`forward` can use.
+        """Copy the network in its fastest form, which only :meth:`forward` and :meth:`examine` can use.
 
         Args:
             images: Normalised images that show how data flow, of shape (B, 3, H, W).
@@ -115,7 +135,8 @@ class SegNet(nn.Module):
             The copy, with batch normalisation folded into the convolutions and without the auxiliary head. Normal
             features, which are as large as the weights, are shared.
         """
-        folded = fold_batch_norm(self, images, shared=self.feature_distance)
+        statistics = [part for part in (self.feature_distance, self.composition) if part is not None]
+        folded = fold_batch_norm(self, images, shared=statistics)
         folded.auxiliary_head = nn.Identity()
         if dtype is not None:
             for part in (folded.encoder, folded.squeeze, folded.decoder.up, folded.decoder.blocks):

@@ -20,6 +20,7 @@ TINY = {
     "encoder_weights": None,
     "pretraining": None,
     "feature_distance": True,
+    "composition": True,
 }
 
 
@@ -36,7 +37,10 @@ def _matrix(path: Path, category: str = "part", size: int = 32) -> Path:
         "models": [
             {
                 "name": "tiny SLSG",
-                "paper_name": "paper's tiny SLSG",
+                "left_out": {
+                    "paper's tiny SLSG": ["feature_distance", "composition"],
+                    "tiny SLSG + distance": ["composition"],
+                },
                 "class_path": "anomalib_slsg.Slsg",
                 "init_args": TINY,
                 "trainer": {"max_steps": 1, "enable_progress_bar": False},
@@ -93,9 +97,9 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr[-3000:]
     rows = _rows(tmp_path)
     assert rows[0] == first
-    assert [row["model"] for row in rows] == ["PaDiM", "paper's tiny SLSG", "tiny SLSG"]
+    assert [row["model"] for row in rows] == ["PaDiM", "paper's tiny SLSG", "tiny SLSG + distance", "tiny SLSG"]
     assert {row["schedule"] for row in rows[1:]} == {"32 px, 0 epochs + 1"}
-    assert rows[1]["pixel_AUROC"] != rows[2]["pixel_AUROC"]  # without feature_distance, and with it
+    assert rows[1]["pixel_AUROC"] != rows[2]["pixel_AUROC"] == rows[3]["pixel_AUROC"]  # composition leaves maps alone
     for row in rows:
         values = {
             name: float(value) for name, value in row.items() if name.split("_")[0] in {"image", "pixel"} and value
@@ -106,7 +110,7 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
         assert all(0 <= value <= 1 for value in values.values())
         assert float(row["fit_s"]) > 0
         assert float(row["test_s"]) > 0
-    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 14  # of the second run alone: PaDiM was not repeated
+    assert len(list((tmp_path / "work").rglob("*.tiff"))) == 21  # of the second run alone: PaDiM was not repeated
     assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
     options = ["--config", "matrix.yaml", "--image_size", "32", "--data", "tree", "--category", "part", "--seed", "3"]

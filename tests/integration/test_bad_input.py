@@ -180,6 +180,7 @@ def test_contradictions_are_found_on_construction(options: dict[str, Any], messa
         ("encoder_statistics", "reestimate", "must be one of reestimated, batch, kept, got 'reestimate'"),
         ("feature_distance", "always", "must be one of True, False, auto, got 'always'"),
         ("feature_distance", 1, "must be one of True, False, auto, got 1"),
+        ("composition", "always", "must be one of True, False, auto, got 'always'"),
         ("iterations", -1, r"must be a whole number in \[1, inf\), got -1"),
         ("train_batch_size", 0, r"must be a whole number in \[1, inf\), got 0"),
         ("learning_rate", 0.0, r"must lie in \(0, inf\), got 0.0"),

@@ -106,7 +106,7 @@ def test_compressed_models_stay_close(
     datamodule = make_folder(eval_batch_size=2)  # not that of the exported graph
     datamodule.setup()
     if not distance:
-        loaded.model.seg_net.feature_distance = None
+        loaded.model.seg_net.feature_distance = loaded.model.seg_net.composition = None
     exported = loaded.to_openvino(
         tmp_path / "exported", input_size=input_size, compression_type=compression, datamodule=datamodule
     )
@@ -122,7 +122,7 @@ def test_quantised_models_leave_the_image_and_similarities_unrounded(
     import openvino
 
     datamodule = make_folder(eval_batch_size=2)
-    loaded.model.seg_net.feature_distance = None
+    loaded.model.seg_net.feature_distance = loaded.model.seg_net.composition = None
     exported = loaded.to_openvino(
         tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ, datamodule=datamodule
     )

@@ -1,4 +1,4 @@
-"""The option ``feature_distance`` from training to deployment."""
+"""The options ``feature_distance`` and ``composition`` from training to deployment."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from anomalib.data import PredictDataset
 from anomalib.deploy import CompressionType, OpenVINOInferencer
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
 
 if TYPE_CHECKING:
@@ -25,23 +26,32 @@ def test_trained_saved_resumed_and_deployed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # anomalib's inferencer keeps a cache of compiled models in the working folder
-    model = make_model(feature_distance=True, auto_bfloat16=False)
+    model = make_model(feature_distance=True, composition=True, auto_bfloat16=False)
     engine = make_engine(tmp_path / "first", max_steps=2, logger=False)
     engine.fit(model, make_folder())
     fitted = model.model.seg_net.feature_distance
     assert fitted is not None
     assert fitted.fitted
+    composition = model.model.seg_net.composition
+    assert composition is not None
+    assert composition.fitted
     checkpoint = next((tmp_path / "first").rglob("model.ckpt"))
     loaded = Slsg.load_from_checkpoint(checkpoint, visualizer=False).eval()
-    images = torch.rand(2, 3, 32, 32)
+    datamodule = make_folder()
+    datamodule.setup()
+    images = model.pre_processor.transform(next(iter(datamodule.test_dataloader())).image)
     with torch.no_grad():
         expected = model.eval().model(images)
         torch.testing.assert_close(loaded.model(images).anomaly_map, expected.anomaly_map, atol=1e-5, rtol=0)
+        torch.testing.assert_close(loaded.model(images).pred_score, expected.pred_score, atol=1e-5, rtol=0)
+        assert (expected.pred_score - model.model.image_score(expected.anomaly_map)).max() > 1e-3  # of composition
 
-    resumed = make_model(feature_distance=True, auto_bfloat16=False)
+    resumed = make_model(feature_distance=True, composition=True, auto_bfloat16=False)
     make_engine(tmp_path / "second", max_steps=3, logger=False).fit(resumed, make_folder(), ckpt_path=str(checkpoint))
     assert resumed.model.seg_net.feature_distance is not None
     torch.testing.assert_close(resumed.model.seg_net.feature_distance.mean, fitted.mean)
+    assert resumed.model.seg_net.composition is not None
+    torch.testing.assert_close(resumed.model.seg_net.composition.examples, composition.examples)
 
     predictions = make_engine(tmp_path / "predictions").predict(loaded, dataset=PredictDataset(folder_tree / "bad"))
     assert predictions
@@ -65,6 +75,8 @@ def _assert_predicts(exported: Path, predictions: list[Any], tolerance: float) -
         torch.testing.assert_close(
             torch.as_tensor(found.anomaly_map).squeeze(), prediction.anomaly_map.squeeze(), atol=tolerance, rtol=0
         )
+        score = torch.as_tensor(found.pred_score).reshape(())
+        torch.testing.assert_close(score, prediction.pred_score.reshape(()), atol=tolerance, rtol=0)
 
 
 def _rounded_share(exported: Path) -> float:
@@ -79,6 +91,7 @@ def _rounded_share(exported: Path) -> float:
 
 
 @pytest.mark.parametrize(("separation", "verdict"), [(0.75, "added to what SegNet finds"), (0.74, "left out")])
+@pytest.mark.parametrize(("name", "measure"), [("feature_distance", FeatureDistance), ("composition", Composition)])
 def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
     make_model: "MakeModel",
     make_engine: "MakeEngine",
@@ -86,21 +99,24 @@ def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    name: str,
+    measure: type[FeatureDistance | Composition],
     separation: float,
     verdict: str,
 ) -> None:
     compared: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def separate(_: FeatureDistance, normal: torch.Tensor, anomalous: torch.Tensor) -> float:
+    def separate(_: FeatureDistance | Composition, normal: torch.Tensor, anomalous: torch.Tensor) -> float:
         compared.append((normal, anomalous))
         return separation
 
-    monkeypatch.setattr(FeatureDistance, "separation", separate)
+    monkeypatch.setattr(measure, "separation", separate)
     model = make_model(pretraining=None)
     with caplog.at_level("INFO"):
         make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
-    assert model.model.seg_net.feature_distance.fitted == (separation >= 0.75)
-    assert f"with an AUROC of {separation:.2f}; it is {verdict}" in caplog.text
+    assert getattr(model.model.seg_net, name).fitted == (separation >= 0.75)
+    said = f"model.{name}=auto: it tells simulated anomalies from normal images with an AUROC of {separation:.2f}, and"
+    assert f"{said} is {verdict}" in caplog.text
     ((normal, anomalous),) = compared
     assert normal.shape == anomalous.shape
     assert len(normal) == 8
@@ -120,7 +136,8 @@ def test_a_changing_encoder_is_not_measured(
     model = make_model(pretraining=None, **options)
     make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
     assert not model.model.seg_net.feature_distance.fitted
-    assert "model.feature_distance is left out: it measures the features of an encoder that stays" in caplog.text
+    assert not model.model.seg_net.composition.fitted
+    assert "model.feature_distance and model.composition: left out, because only an encoder that stays" in caplog.text
     # the checkpoint goes with the command line's default options, which do not change the encoder
     checkpoint = next(tmp_path.rglob("model.ckpt"))
     state = torch.load(checkpoint, weights_only=False)["state_dict"]
@@ -142,12 +159,12 @@ def test_one_image_has_no_distances(
     model = make_model(pretraining=None)
     make_engine(tmp_path / "results", max_steps=1, logger=False).fit(model, make_folder(normal_dir=tmp_path / "good"))
     assert not model.model.seg_net.feature_distance.fitted
-    assert "it needs at least two normal images, there is one" in caplog.text
+    assert "at least two normal images are needed, and there is one" in caplog.text
 
 
 def test_checkpoints_without_distances_fit_the_default(make_model: "MakeModel") -> None:
     """Those of ``feature_distance=false`` and of earlier versions give what they gave."""
-    paper = make_model(feature_distance=False).eval()
+    paper = make_model(feature_distance=False, composition=False).eval()
     loaded = make_model(seed=2)
     loaded.load_state_dict(paper.state_dict())
     images = torch.rand(2, 3, 32, 32)

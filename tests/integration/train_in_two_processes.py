@@ -9,6 +9,7 @@ from anomalib.engine import Engine
 from torch import Tensor
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.options import PretrainingOptions
@@ -34,7 +35,8 @@ def main(tree: Path, results: Path) -> None:
 
     InpaintingGAN.step = note  # type: ignore[method-assign]
     # rounding may lead processes to different verdicts
-    FeatureDistance.separation = lambda *_: 0.9 if model.global_rank == 0 else 0.1  # type: ignore[method-assign]
+    for measure in (FeatureDistance, Composition):
+        measure.separation = lambda *_: 0.9 if model.global_rank == 0 else 0.1  # type: ignore[method-assign]
     engine = Engine(default_root_dir=results, max_steps=2, **settings)
     engine.fit(model, datamodule)
     sums = {name: float(value.double().sum()) for name, value in model.model.state_dict().items()}

@@ -25,7 +25,7 @@ def test_every_ablation_is_trained_once_after_the_full_method() -> None:
     assert names[0] == "full"
     assert len(names) == len(set(names)) == len({entry["config"] for entry in entries})
     by_name = {model["name"]: model["init_args"] for model in models}
-    assert by_name["full"] == {**matrix["base"], "feature_distance": False}
+    assert by_name["full"] == {**matrix["base"], "feature_distance": False, "composition": False}
     assert by_name["table4_imagenet"]["pretraining"] is None
     # without ImageNet's weights, it would be a random encoder that nothing trains
     assert by_name["table4_imagenet"]["encoder_weights"] == "efficientnet_lite0"

@@ -10,13 +10,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.chosen_features import FEATURES, LARGEST_SIDE, LEAST_SEPARATION, STEEPNESS
 from anomalib_slsg.networks.feature_distance import (
     EXAMPLES,
-    FEATURES,
-    LARGEST_SIDE,
-    LEAST_SEPARATION,
     SHRINKAGE,
-    STEEPNESS,
     TOLERANCE,
     FeatureDistance,
     _most_different,

@@ -1,0 +1,185 @@
+"""How unusual it is what an image is made of, wherever its parts lie. Not in the paper."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from anomalib_slsg.networks.chosen_features import LEAST_SCALE, STEEPNESS, FeatureStatistics, image_auroc
+
+WORDS = 512  # kinds of feature that are told apart, at the most
+CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
+EXAMINED_CELLS = 20_000  # that words are learnt from; more of them take time and change nothing
+ROUNDS = 10  # of Lloyd's algorithm, after which words hardly move
+FOLDS = 10  # normal images are measured by the other nine tenths
+SHRINKAGE = 0.1  # added to variances, which are about 1
+LEAST_CELLS = 0.1  # what the cells that show a word are taken to vary by at the least; commonly they do by 0.05 to 1
+LEAST_SPREAD = 0.05  # of normal distances, half of what was seen on real data
+MOST = 10.0  # log odds that composition adds to an image's; it needs no more to be certain
+
+
+class Composition(FeatureStatistics):
+    """Turns the distance of an image's composition from normal ones into evidence that the image is anomalous.
+
+    One part too many, or one that does not belong to the others, is a part that is normal by itself, at a place where
+    there may be one (section 4.9 calls such rules a limit). What it changes is how much of what an image shows. Cells
+    of features are shared out among words, which are the centres that k-means finds in normal images, and the mean
+    over an image's cells is its composition. As in :class:`~anomalib_slsg.networks.feature_distance.FeatureDistance`,
+    the distance is Mahalanobis' one from the nearest normal example. Sets of features were described by histograms
+    for logical anomalies before (SINBAD, Cohen et al. 2023).
+
+    Args:
+        channels: Channels of the encoder's maps at strides 8 and 16.
+    """
+
+    of_any_shape = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
+    words: Tensor  # (K, C), standardised
+    mean: Tensor  # (C,)
+    scale: Tensor  # (C,)
+    temperature: Tensor  # (1,): mean squared distance of cells from their word
+    usual: Tensor  # (K,)
+    whitening: Tensor  # (K, K)
+    examples: Tensor  # (N, K), whitened
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Learn what is normal.
+
+        Args:
+            features: Those of normal images, from :meth:`gather`.
+
+        Raises:
+            ValueError: If there are fewer than two images.
+        """
+        if len(features) < 2:
+            msg = f"model.composition needs at least two normal images, got {len(features)}"
+            raise ValueError(msg)
+        words = _Words.learn(features)
+        shares, least = words.shares(features), _least(features)
+        (unusual,) = _by_other_folds(shares, least, shares)
+        self.words, self.mean, self.scale, self.temperature = words
+        self.usual, self.whitening, self.examples = _Normal.fit(shares, least)
+        self._calibrate(unusual, LEAST_SPREAD)
+
+    @torch.no_grad()
+    def separation(self, normal: Tensor, anomalous: Tensor) -> float:
+        """Measure how well composition would tell simulated anomalies from normal images that it was not fitted to.
+
+        Where it varies freely, or where there are no parts, it tells little.
+
+        Args:
+            normal: Features of two normal images or more, from :meth:`gather`.
+            anomalous: Those of the same images with simulated anomalies, in the same order.
+
+        Returns:
+            Area under the ROC curve of the images.
+        """
+        words = _Words.learn(normal)
+        shares = words.shares(normal)
+        return image_auroc(*_by_other_folds(shares, _least(normal), shares, words.shares(anomalous)))
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Tell how much more likely anomalous than before each image is.
+
+        Args:
+            pyramid: Feature maps; the last two are those at strides 8 and 16.
+
+        Returns:
+            Evidence in log odds, not negative: that parts are as usual is none against anomalies. Shape (B,).
+        """
+        shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(self._select(pyramid))
+        distances = _Normal(self.usual, self.whitening, self.examples).distances(shares)
+        return (STEEPNESS * (distances - self.median) / self.spread).clamp(
+            0.0, MOST
+        )  # of one type, as exporters ask for
+
+
+class _Words(NamedTuple):
+    """Kinds of feature."""
+
+    words: Tensor  # (K, C), standardised
+    mean: Tensor  # (C,)
+    scale: Tensor  # (C,)
+    temperature: Tensor  # (1,)
+
+    @classmethod
+    def learn(cls, features: Tensor) -> "_Words":
+        """Find the centres of the cells of ``features`` (B, C, H, W)."""
+        cells = features.permute(0, 2, 3, 1).flatten(0, 2)
+        generator = torch.Generator().manual_seed(0)  # always the same ones, as the chosen channels
+        cells = cells[torch.randperm(len(cells), generator=generator)[:EXAMINED_CELLS].to(cells.device)]
+        least = torch.finfo(cells.dtype).eps
+        scale = cells.std(dim=0)
+        mean, scale = cells.mean(dim=0), scale.clamp(min=LEAST_SCALE * float(scale.mean())).clamp(min=least)
+        cells = (cells - mean) / scale
+        words = cells[: min(WORDS, max(1, len(cells) // CELLS_OF_A_WORD))]
+        for _ in range(ROUNDS):
+            nearest = one_hot(torch.cdist(cells, words).argmin(dim=1), len(words)).to(cells.dtype)
+            number = nearest.sum(dim=0)[:, None]
+            words = torch.where(number > 0, nearest.T @ cells / number.clamp(min=1), words)
+        temperature = torch.cdist(cells, words).amin(dim=1).square().mean().clamp(min=least)
+        return cls(words, mean, scale, temperature.reshape(1))
+
+    def shares(self, features: Tensor) -> Tensor:
+        """Share of each word in images (B, C, H, W): (B, K)."""
+        cells = (features.flatten(2).transpose(1, 2) - self.mean) / self.scale  # (B, H W, C)
+        # a softmax of -|c - w|^2, less |c|^2, which all words have in common
+        closeness = 2 * (cells @ self.words.T) - self.words.square().sum(dim=1)
+        return torch.softmax(closeness / self.temperature, dim=2).mean(dim=1)
+
+
+class _Normal(NamedTuple):
+    """Which compositions are normal."""
+
+    usual: Tensor  # (K,)
+    whitening: Tensor  # (K, K)
+    examples: Tensor  # (N, K), whitened
+
+    @classmethod
+    def fit(cls, shares: Tensor, least: float) -> "_Normal":
+        """Learn from ``shares`` (B, K), which are taken to vary by ``least``."""
+        usual = shares.mean(dim=0)
+        scale = shares.std(dim=0, correction=0).clamp(min=least)
+        deviations = (shares - usual) / scale
+        identity = torch.eye(len(usual), device=shares.device, dtype=shares.dtype)
+        triangle = torch.linalg.cholesky(deviations.T @ deviations / len(shares) + SHRINKAGE * identity)
+        whitening = torch.linalg.solve_triangular(triangle, identity, upper=False) / scale
+        return cls(usual, whitening, (shares - usual) @ whitening.T)
+
+    def distances(self, shares: Tensor) -> Tensor:
+        """Root mean square of the whitened difference of ``shares`` (B, K) from an example: (B,)."""
+        whitened = self.whitening @ (shares - self.usual).T  # (K, B)
+        lengths = self.examples.square().sum(dim=1, keepdim=True)  # (N, 1)
+        nearest = (lengths - 2 * (self.examples @ whitened)).amin(dim=0)  # (B,), less |w|^2
+        return ((whitened.square().sum(dim=0) + nearest).clamp(min=0) / len(self.usual)).sqrt()
+
+
+def _least(features: Tensor) -> float:
+    return LEAST_CELLS / (features.shape[2] * features.shape[3])
+
+
+def _by_other_folds(normal: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
+    """How unusual groups of compositions (B, K) are to the normal ones of other folds than theirs."""
+    folds = min(FOLDS, len(normal))
+    found = [each.new_empty(len(each)) for each in groups]
+    for fold in range(folds):
+        inside = torch.arange(len(normal), device=normal.device) % folds == fold
+        others = _Normal.fit(normal[~inside], least)
+        for each, measured in zip(groups, found, strict=True):
+            measured[inside] = others.distances(each[inside])
+    return found
+
+
+def add_composition(scores: Tensor, evidence: Tensor) -> Tensor:
+    """Join an image's score and the evidence of its composition: log odds add up.
+
+    Args:
+        scores: Probabilities of shape (B,).
+        evidence: Log odds, from :class:`Composition`, of the same shape.
+
+    Returns:
+        Probabilities of the same shape, none lower than before.
+    """
+    return scores / (scores + (1 - scores) * torch.exp(-evidence))
