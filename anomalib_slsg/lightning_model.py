@@ -35,7 +35,7 @@ from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_IMAGES, LEAST_SEPARATION
+from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_IMAGES
 from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
 from anomalib_slsg.networks.receptive_field import offsets
@@ -365,10 +365,10 @@ class Slsg(AnomalibModule):
                     "(%.2f is asked for).",
                     name,
                     separation,
-                    "is added to what SegNet finds" if separation >= LEAST_SEPARATION else "is left out",
-                    LEAST_SEPARATION,
+                    "is added to what SegNet finds" if separation >= part.least_separation else "is left out",
+                    part.least_separation,
                 )
-                if separation < LEAST_SEPARATION:
+                if separation < part.least_separation:
                     continue
             wanted[name] = part
         return wanted

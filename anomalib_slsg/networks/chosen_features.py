@@ -12,10 +12,6 @@ FEATURES = 100  # channels that are looked at, as in PaDiM
 LARGEST_SIDE = 32  # cells of the grid of places
 FITTED_IMAGES = 500  # more of them add memory and nothing else
 JUDGED_IMAGES = 200  # with and without a simulated anomaly, to tell whether a measure is of use
-# With 0.68, on images each turned by another angle, the distance from normal features spoilt SegNet's scores; with
-# 0.82, on others of that kind, it helped, as it did on all data whose images are aligned, with 0.81 to 1.00.
-# Composition spoilt scores on turned images, with less than 0.7, and helped or did no harm with 0.77 and more.
-LEAST_SEPARATION = 0.75
 # What normal images are taken to vary by at the least, so that neither few images nor rounding raise alarms: a share
 # of the median of what is measured, half of what was seen on real data.
 LEAST_RELATIVE_SPREAD = 0.1
@@ -30,6 +26,7 @@ class FeatureStatistics(nn.Module):
         channels: Channels of the encoder's maps at strides 8 and 16.
     """
 
+    least_separation: ClassVar[float]  # with less, it does not tell enough to be of use
     of_any_shape: ClassVar[
         tuple[str, ...]
     ]  # buffers that depend on the images, the first of them even if there are any

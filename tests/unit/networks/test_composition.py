@@ -7,7 +7,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import LEAST_SEPARATION, STEEPNESS
+from anomalib_slsg.networks.chosen_features import STEEPNESS
 from anomalib_slsg.networks.composition import (
     LEAST_CELLS,
     MOST,
@@ -131,8 +131,8 @@ def test_what_is_no_matter_of_composition_is_not_told_apart() -> None:
     features = composition.gather([_images(KITS * 30)])
     surplus = composition.gather([_images([{**kit, 3: kit.get(3, 0) + 2} for kit in KITS * 30], seed=4)])
     elsewhere = composition.gather([_images(KITS * 30, seed=5)])
-    assert composition.separation(features, surplus) > LEAST_SEPARATION
-    assert composition.separation(features, elsewhere) < LEAST_SEPARATION
+    assert composition.separation(features, surplus) > Composition.least_separation
+    assert composition.separation(features, elsewhere) < Composition.least_separation
     assert not composition.fitted
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import FEATURES, LARGEST_SIDE, LEAST_SEPARATION, STEEPNESS
+from anomalib_slsg.networks.chosen_features import FEATURES, LARGEST_SIDE, STEEPNESS
 from anomalib_slsg.networks.feature_distance import (
     EXAMPLES,
     SHRINKAGE,
@@ -258,4 +258,4 @@ def test_where_places_mean_nothing_there_is_no_separation() -> None:
         anomalous = torch.stack([torch.maximum(image, image.roll(1, dims=2)) for image in normal])
         found.append(FeatureDistance(CHANNELS).separation(normal, anomalous))
     assert found[0] > 0.95
-    assert found[1] < LEAST_SEPARATION
+    assert found[1] < FeatureDistance.least_separation
