@@ -13,6 +13,7 @@ WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
 EXAMINED_CELLS = 20_000  # that words are learnt from; more of them take time and change nothing
 ROUNDS = 10  # of Lloyd's algorithm, after which words hardly move
+IMAGES_AT_A_TIME = 16
 FOLDS = 10  # normal images are measured by the other nine tenths
 SHRINKAGE = 0.1  # added to variances, which are about 1
 LEAST_CELLS = 0.1  # what the cells that show a word are taken to vary by at the least; commonly they do by 0.05 to 1
@@ -60,7 +61,7 @@ class Composition(FeatureStatistics):
             msg = f"model.composition needs at least two normal images, got {len(features)}"
             raise ValueError(msg)
         words = _Words.learn(features)
-        shares, least = words.shares(features), _least(features)
+        shares, least = words.shares_in_parts(features), _least(features)
         (unusual,) = _by_other_folds(shares, least, shares)
         self.words, self.mean, self.scale, self.temperature = words
         self.usual, self.whitening, self.examples = _Normal.fit(shares, least)
@@ -80,8 +81,8 @@ class Composition(FeatureStatistics):
             Area under the ROC curve of the images.
         """
         words = _Words.learn(normal)
-        shares = words.shares(normal)
-        return image_auroc(*_by_other_folds(shares, _least(normal), shares, words.shares(anomalous)))
+        shares = words.shares_in_parts(normal)
+        return image_auroc(*_by_other_folds(shares, _least(normal), shares, words.shares_in_parts(anomalous)))
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Tell how much more likely anomalous than before each image is.
@@ -131,6 +132,10 @@ class _Words(NamedTuple):
         # a softmax of -|c - w|^2, less |c|^2, which all words have in common
         closeness = 2 * (cells @ self.words.T) - self.words.square().sum(dim=1)
         return torch.softmax(closeness / self.temperature, dim=2).mean(dim=1)
+
+    def shares_in_parts(self, features: Tensor) -> Tensor:
+        """The same of any number of images: all at once they would take gigabytes."""
+        return torch.cat([self.shares(part) for part in features.split(IMAGES_AT_A_TIME)])
 
 
 class _Normal(NamedTuple):

@@ -115,6 +115,23 @@ def test_evidence_is_limited() -> None:
     assert _fitted()(_images([{0: 30, 3: 20}])).item() == MOST
 
 
+def test_many_images_are_described_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share of each word in each cell of hundreds of images would fill gigabytes."""
+    described: list[int] = []
+    shares = _Words.shares
+
+    def note(words: _Words, features: Tensor) -> Tensor:
+        described.append(len(features))
+        return shares(words, features)
+
+    monkeypatch.setattr(_Words, "shares", note)
+    composition = Composition(CHANNELS)
+    features = composition.gather([_images(KITS * 20)])
+    composition.fit(features)
+    composition.separation(features, features)
+    assert described == [16, 16, 8] * 3
+
+
 def test_each_fold_is_measured_by_the_others() -> None:
     shares = torch.rand(25, 6, generator=torch.Generator().manual_seed(0))
     others = torch.rand(25, 6, generator=torch.Generator().manual_seed(1))
