@@ -320,8 +320,8 @@ class Slsg(AnomalibModule):
         options = " and ".join(f"model.{name}" for name in unfitted)
         if not self.freeze_encoder or self.encoder_statistics == "batch":
             logger.warning(
-                "%s: left out, because only an encoder that stays as it is can be measured by, with "
-                "model.freeze_encoder=true and model.encoder_statistics other than 'batch'.",
+                "%s: left out, because the encoder has to stay as it is, with model.freeze_encoder=true and "
+                "model.encoder_statistics other than 'batch'.",
                 options,
             )
             return

@@ -95,9 +95,8 @@ class Composition(FeatureStatistics):
         """
         shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(self._select(pyramid))
         distances = _Normal(self.usual, self.whitening, self.examples).distances(shares)
-        return (STEEPNESS * (distances - self.median) / self.spread).clamp(
-            0.0, MOST
-        )  # of one type, as exporters ask for
+        evidence = STEEPNESS * (distances - self.median) / self.spread
+        return evidence.clamp(0.0, MOST)  # of one type, as the exporter to ONNX asks for
 
 
 class _Words(NamedTuple):

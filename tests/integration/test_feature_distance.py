@@ -144,7 +144,10 @@ def test_a_changing_encoder_is_not_measured(
     make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
     assert not model.model.seg_net.feature_distance.fitted
     assert not model.model.seg_net.composition.fitted
-    assert "model.feature_distance and model.composition: left out, because only an encoder that stays" in caplog.text
+    assert (
+        "model.feature_distance and model.composition: left out, because the encoder has to stay as it is"
+        in caplog.text
+    )
     # the checkpoint goes with the command line's default options, which do not change the encoder
     checkpoint = next(tmp_path.rglob("model.ckpt"))
     state = torch.load(checkpoint, weights_only=False)["state_dict"]
