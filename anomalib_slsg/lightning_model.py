@@ -310,14 +310,13 @@ class Slsg(AnomalibModule):
     def _fit_feature_statistics(self) -> None:
         """Learn normal features, unless fitting goes on from a checkpoint; in 32 bits, in which models are deployed."""
         seg_net = self.model.seg_net
-        parts = {"feature_distance": seg_net.feature_distance, "composition": seg_net.composition}
         resumed = self.trainer.ckpt_path is not None
-        unfitted = {name: part for name, part in parts.items() if part is not None and not (part.fitted and resumed)}
-        for part in unfitted.values():
+        unfitted = [part for part in seg_net.statistics if not (part.fitted and resumed)]
+        for part in unfitted:
             part.forget()  # what an earlier fit has learnt from other images
         if not unfitted:
             return
-        options = " and ".join(f"model.{name}" for name in unfitted)
+        options = " and ".join(f"model.{part.option}" for part in unfitted)
         if not self.freeze_encoder or self.encoder_statistics == "batch":
             logger.warning(
                 "%s: left out, because the encoder has to stay as it is, with model.freeze_encoder=true and "
@@ -333,45 +332,42 @@ class Slsg(AnomalibModule):
         if not wanted:
             return
         height, width = self.normal_images.sample(1).shape[-2:]
-        features = next(iter(wanted.values())).gather(map(seg_net.encoder, self._whole_images(FITTED_IMAGES)))
-        for part in wanted.values():
+        features = wanted[0].gather(map(seg_net.encoder, self._whole_images(FITTED_IMAGES)))
+        for part in wanted:
             if isinstance(part, FeatureDistance):
                 part.fit(features, (height, width), offsets(seg_net.encoder, (height, width), self.device))
             else:
                 part.fit(features)
 
-    def _those_that_separate(
-        self, parts: dict[str, FeatureDistance | Composition]
-    ) -> dict[str, FeatureDistance | Composition]:
+    def _those_that_separate(self, parts: list[FeatureDistance | Composition]) -> list[FeatureDistance | Composition]:
         """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""
-        judged = [part for name, part in parts.items() if getattr(self, name) == "auto"]
-        if not judged:
+        if all(getattr(self, part.option) is True for part in parts):
             return parts
         encoder, generator = self.model.seg_net.encoder, stream(self._seed, DISTANCE_STREAM)
-        normal = judged[0].gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
+        normal = parts[0].gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
         simulated = (
             # not from the neighbour: it belongs to the half that judges, where what is pasted is normal
             self.model.normalise(self.simulator(images, images.roll(min(2, len(images) - 1), 0), generator).image)
             for images in self._batches(JUDGED_IMAGES)
         )
-        anomalous = judged[0].gather(map(encoder, simulated))
-        wanted = {}
-        for name, part in parts.items():
-            if part in judged:
-                # rounding differs between processors, and all processes have to decide alike
-                separation = self.trainer.strategy.broadcast(part.separation(normal, anomalous))
-                logger.info(
-                    "model.%s=auto: it tells simulated anomalies from normal images with an AUROC of %.2f, and %s "
-                    "(%.2f is asked for).",
-                    name,
-                    separation,
-                    "is added to what SegNet finds" if separation >= part.least_separation else "is left out",
-                    part.least_separation,
-                )
-                if separation < part.least_separation:
-                    continue
-            wanted[name] = part
-        return wanted
+        anomalous = parts[0].gather(map(encoder, simulated))
+        return [
+            part for part in parts if getattr(self, part.option) is True or self._separates(part, normal, anomalous)
+        ]
+
+    def _separates(self, part: FeatureDistance | Composition, normal: Tensor, anomalous: Tensor) -> bool:
+        # rounding differs between processors, and all processes have to decide alike
+        separation = self.trainer.strategy.broadcast(part.separation(normal, anomalous))
+        separates = separation >= part.least_separation
+        logger.info(
+            "model.%s=auto: it tells simulated anomalies from normal images with an AUROC of %.2f, and is %s "
+            "(%.2f is asked for).",
+            part.option,
+            separation,
+            "added to what SegNet finds" if separates else "left out",
+            part.least_separation,
+        )
+        return separates
 
     def _set_modes(self) -> None:
         self.model.train()

@@ -26,10 +26,10 @@ class FeatureStatistics(nn.Module):
         channels: Channels of the encoder's maps at strides 8 and 16.
     """
 
+    option: ClassVar[str]  # its name
     least_separation: ClassVar[float]  # with less, it does not tell enough to be of use
-    of_any_shape: ClassVar[
-        tuple[str, ...]
-    ]  # buffers that depend on the images, the first of them even if there are any
+    # buffers whose shapes depend on the images; the first one is empty before there are any
+    of_any_shape: ClassVar[tuple[str, ...]]
     selected: Tensor
     median: Tensor
     spread: Tensor
@@ -75,6 +75,11 @@ class FeatureStatistics(nn.Module):
         levels = [interpolate(level.to(self.median.dtype), grid, mode="bilinear") for level in pyramid[-2:]]
         return torch.cat(levels, dim=1).index_select(1, self.selected)
 
+    def _check_number(self, features: Tensor) -> None:
+        if len(features) < 2:
+            msg = f"model.{self.option} needs at least two normal images, got {len(features)}"
+            raise ValueError(msg)
+
     def _calibrate(self, unusual: Tensor, least_spread: float) -> None:
         """Learn how unusual normal images are that have not been learnt from, from what was measured of each: (B,)."""
         self.median = unusual.median()
@@ -98,6 +103,18 @@ def _grid(fine: Tensor) -> tuple[int, int]:
     """Cells along height and width: as many as the map at stride 8 has, or the most that are held."""
     height, width = fine.shape[-2:]
     return min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
+
+
+def at_least(scale: Tensor) -> Tensor:
+    """Keep channels that hardly vary from counting for too much.
+
+    Args:
+        scale: By how much each channel varies, of shape (C,).
+
+    Returns:
+        The same, but never less than a small share of the mean.
+    """
+    return scale.clamp(min=LEAST_SCALE * float(scale.mean())).clamp(min=torch.finfo(scale.dtype).eps)
 
 
 def image_auroc(normal: Tensor, anomalous: Tensor) -> float:

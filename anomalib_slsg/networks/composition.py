@@ -1,13 +1,15 @@
 """How unusual it is what an image is made of, wherever its parts lie. Not in the paper."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from anomalib_slsg.networks.chosen_features import LEAST_SCALE, STEEPNESS, FeatureStatistics, image_auroc
+from anomalib_slsg.networks.chosen_features import STEEPNESS, FeatureStatistics, at_least, image_auroc
+from anomalib_slsg.networks.normal import Normal, by_other_folds
 
 WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
@@ -15,7 +17,6 @@ EXAMINED_CELLS = 20_000  # that words are learnt from; more of them take time an
 ROUNDS = 10  # of Lloyd's algorithm, after which words hardly move
 IMAGES_AT_A_TIME = 16
 FOLDS = 10  # normal images are measured by the other nine tenths
-SHRINKAGE = 0.1  # added to variances, which are about 1
 LEAST_CELLS = 0.1  # what the cells that show a word are taken to vary by at the least; commonly they do by 0.05 to 1
 LEAST_SPREAD = 0.05  # of normal distances, half of what was seen on real data
 MOST = 10.0  # log odds that composition adds to an image's; it needs no more to be certain
@@ -38,6 +39,7 @@ class Composition(FeatureStatistics):
     # With less, image AUROC changed by -0.04 to 0.00 in trials on turned images, on solar cells and after a training
     # of minutes; with more, by -0.01 to 0.06, and mostly up.
     least_separation = 0.8
+    option = "composition"
     of_any_shape = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
     words: Tensor  # (K, C), standardised
     mean: Tensor  # (C,)
@@ -57,14 +59,13 @@ class Composition(FeatureStatistics):
         Raises:
             ValueError: If there are fewer than two images.
         """
-        if len(features) < 2:
-            msg = f"model.composition needs at least two normal images, got {len(features)}"
-            raise ValueError(msg)
+        self._check_number(features)
         words = _Words.learn(features)
         shares, least = words.shares_in_parts(features), _least(features)
         (unusual,) = _by_other_folds(shares, least, shares)
         self.words, self.mean, self.scale, self.temperature = words
-        self.usual, self.whitening, self.examples = _Normal.fit(shares, least)
+        normal = _learn(shares, least)
+        self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
         self._calibrate(unusual, LEAST_SPREAD)
 
     @torch.no_grad()
@@ -94,7 +95,8 @@ class Composition(FeatureStatistics):
             Evidence in log odds, not negative: that parts are as usual is none against anomalies. Shape (B,).
         """
         shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(self._select(pyramid))
-        distances = _Normal(self.usual, self.whitening, self.examples).distances(shares)
+        normal = Normal(self.usual[:, None, None], self.whitening[None], self.examples[None])
+        distances = _distances(normal, shares)
         evidence = STEEPNESS * (distances - self.median) / self.spread
         return evidence.clamp(0.0, MOST)  # of one type, as the exporter to ONNX asks for
 
@@ -113,16 +115,14 @@ class _Words(NamedTuple):
         cells = features.permute(0, 2, 3, 1).flatten(0, 2)
         generator = torch.Generator().manual_seed(0)  # always the same ones, as the chosen channels
         cells = cells[torch.randperm(len(cells), generator=generator)[:EXAMINED_CELLS].to(cells.device)]
-        least = torch.finfo(cells.dtype).eps
-        scale = cells.std(dim=0)
-        mean, scale = cells.mean(dim=0), scale.clamp(min=LEAST_SCALE * float(scale.mean())).clamp(min=least)
+        mean, scale = cells.mean(dim=0), at_least(cells.std(dim=0))
         cells = (cells - mean) / scale
         words = cells[: min(WORDS, max(1, len(cells) // CELLS_OF_A_WORD))]
         for _ in range(ROUNDS):
             nearest = one_hot(torch.cdist(cells, words).argmin(dim=1), len(words)).to(cells.dtype)
             number = nearest.sum(dim=0)[:, None]
             words = torch.where(number > 0, nearest.T @ cells / number.clamp(min=1), words)
-        temperature = torch.cdist(cells, words).amin(dim=1).square().mean().clamp(min=least)
+        temperature = torch.cdist(cells, words).amin(dim=1).square().mean().clamp(min=torch.finfo(cells.dtype).eps)
         return cls(words, mean, scale, temperature.reshape(1))
 
     def shares(self, features: Tensor) -> Tensor:
@@ -137,46 +137,26 @@ class _Words(NamedTuple):
         return torch.cat([self.shares(part) for part in features.split(IMAGES_AT_A_TIME)])
 
 
-class _Normal(NamedTuple):
-    """Which compositions are normal."""
-
-    usual: Tensor  # (K,)
-    whitening: Tensor  # (K, K)
-    examples: Tensor  # (N, K), whitened
-
-    @classmethod
-    def fit(cls, shares: Tensor, least: float) -> "_Normal":
-        """Learn from ``shares`` (B, K), which are taken to vary by ``least``."""
-        usual = shares.mean(dim=0)
-        scale = shares.std(dim=0, correction=0).clamp(min=least)
-        deviations = (shares - usual) / scale
-        identity = torch.eye(len(usual), device=shares.device, dtype=shares.dtype)
-        triangle = torch.linalg.cholesky(deviations.T @ deviations / len(shares) + SHRINKAGE * identity)
-        whitening = torch.linalg.solve_triangular(triangle, identity, upper=False) / scale
-        return cls(usual, whitening, (shares - usual) @ whitening.T)
-
-    def distances(self, shares: Tensor) -> Tensor:
-        """Root mean square of the whitened difference of ``shares`` (B, K) from an example: (B,)."""
-        whitened = self.whitening @ (shares - self.usual).T  # (K, B)
-        lengths = self.examples.square().sum(dim=1, keepdim=True)  # (N, 1)
-        nearest = (lengths - 2 * (self.examples @ whitened)).amin(dim=0)  # (B,), less |w|^2
-        return ((whitened.square().sum(dim=0) + nearest).clamp(min=0) / len(self.usual)).sqrt()
-
-
 def _least(features: Tensor) -> float:
     return LEAST_CELLS / (features.shape[2] * features.shape[3])
 
 
+def _learn(shares: Tensor, least: float) -> Normal:
+    """Which compositions (B, K) are normal, each an image of a single place; shares are taken to vary by ``least``."""
+    scale = shares.std(dim=0, correction=0).clamp(min=least)
+    return Normal.fit(shares[:, :, None, None], scale, number=len(shares), correction=0)
+
+
+def _distances(normal: Normal, shares: Tensor) -> Tensor:
+    """How far compositions (B, K) are from a normal one: (B,)."""
+    return normal.distances(shares[:, :, None, None]).flatten()
+
+
 def _by_other_folds(normal: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
     """How unusual groups of compositions (B, K) are to the normal ones of other folds than theirs."""
-    folds = min(FOLDS, len(normal))
-    found = [each.new_empty(len(each)) for each in groups]
-    for fold in range(folds):
-        inside = torch.arange(len(normal), device=normal.device) % folds == fold
-        others = _Normal.fit(normal[~inside], least)
-        for each, measured in zip(groups, found, strict=True):
-            measured[inside] = others.distances(each[inside])
-    return found
+    return by_other_folds(
+        min(FOLDS, len(normal)), lambda rest: partial(_distances, _learn(rest, least)), normal, *groups
+    )
 
 
 def add_composition(scores: Tensor, evidence: Tensor) -> Tensor:

@@ -1,16 +1,16 @@
 """How far features are from those of normal images at the same place. Not in the paper."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from anomalib_slsg.networks.chosen_features import LEAST_SCALE, STEEPNESS, FeatureStatistics, image_auroc
+from anomalib_slsg.networks.chosen_features import STEEPNESS, FeatureStatistics, at_least, image_auroc
+from anomalib_slsg.networks.normal import Normal, by_other_folds
 
 EXAMPLES = 64  # normal features that are kept at each place
-SHRINKAGE = 0.1  # added to variances, which are about 1
 LEAST_SPREAD = 0.02  # of normal distances, where all images are the same
 UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 # An image as far above the median of normal ones as this many times their ninth decile is as likely anomalous as not.
@@ -34,6 +34,7 @@ class FeatureDistance(FeatureStatistics):
     # With 0.68, on images each turned by another angle, the distance spoilt SegNet's scores; with 0.82, on others of
     # that kind, it helped, as it did on all data whose images are aligned, with 0.81 to 1.00.
     least_separation = 0.75
+    option = "feature_distance"
     of_any_shape = ("mean", "whitening", "examples", "rows", "columns")
     mean: Tensor  # (C, H, W)
     whitening: Tensor  # (H W, C, C)
@@ -59,11 +60,9 @@ class FeatureDistance(FeatureStatistics):
         Raises:
             ValueError: If there are fewer than two images.
         """
-        if len(features) < 2:
-            msg = f"model.feature_distance needs at least two normal images, got {len(features)}"
-            raise ValueError(msg)
+        self._check_number(features)
         (unusual,) = _by_the_other_half(features, features)
-        self.mean, self.whitening, self.examples = _Normal.fit(features, _scale(features))
+        self.mean, self.whitening, self.examples = Normal.fit(features, _scale(features), EXAMPLES)
         shares = torch.stack([self.selected < self.fine_channels, self.selected >= self.fine_channels]).to(features)
         offset = shares.mean(dim=1) @ (features.new_zeros(2, 2) if offsets is None else offsets.to(features))
         cells = features.shape[-2:]
@@ -98,7 +97,7 @@ class FeatureDistance(FeatureStatistics):
             Log odds of shape (B, 1, height, width).
         """
         height, width = self.mean.shape[-2:]
-        normal = _Normal(self.mean, self.whitening, self.examples)
+        normal = Normal(self.mean, self.whitening, self.examples)
         distances = normal.distances(self._select(pyramid, (height, width)))
         log_odds = STEEPNESS * ((distances - self.median) / self.spread - TOLERANCE)
         return interpolate(self.rows @ log_odds @ self.columns.T, size, mode="bilinear", align_corners=False)
@@ -112,48 +111,6 @@ class FeatureDistance(FeatureStatistics):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-class _Normal(NamedTuple):
-    """What is normal at each place."""
-
-    mean: Tensor  # (C, H, W)
-    whitening: Tensor  # (H W, C, C)
-    examples: Tensor  # (H W, N, C), whitened
-
-    @classmethod
-    def fit(cls, features: Tensor, scale: Tensor) -> "_Normal":
-        """Learn from ``features`` (B, C, H, W), whose channels vary by about ``scale`` (C,)."""
-        number, channels = features.shape[:2]
-        mean = features.mean(dim=0)
-        deviations = ((features - mean) / scale[:, None, None]).flatten(2).permute(2, 1, 0)  # (H W, C, B)
-        covariance = deviations @ deviations.transpose(1, 2) / max(number - 1, 1)
-        identity = torch.eye(channels, device=features.device, dtype=features.dtype)
-        triangle = torch.linalg.cholesky(covariance + SHRINKAGE * identity)
-        whitening = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
-        return cls(mean, whitening / scale, _most_different((whitening @ deviations).transpose(1, 2), EXAMPLES))
-
-    def distances(self, features: Tensor) -> Tensor:
-        """Root mean square of the whitened difference of ``features`` (B, C, H, W) from an example: (B, 1, H, W)."""
-        deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
-        whitened = self.whitening @ deviations
-        # |w - e|^2 by a product, which needs no tensor of all differences, nor another one of the examples' size
-        lengths = torch.linalg.vector_norm(self.examples, dim=2, keepdim=True).square()  # (H W, N, 1)
-        nearest = (lengths - 2 * (self.examples @ whitened)).amin(dim=1)  # (H W, B), less |w|^2
-        squares = (whitened.square().sum(dim=1) + nearest).clamp(min=0) / features.shape[1]
-        return squares.sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
-
-
-def _most_different(points: Tensor, number: int) -> Tensor:
-    """At most ``number`` of ``points`` (P, B, C) for each P: the most usual, then always the farthest of the rest."""
-    number = min(number, points.shape[1])
-    place = torch.arange(len(points), device=points.device)
-    chosen = [points[place, points.square().sum(dim=2).argmin(dim=1)]]
-    nearest = points.new_full(points.shape[:2], float("inf"))
-    while len(chosen) < number:
-        nearest = torch.minimum(nearest, torch.cdist(chosen[-1][:, None], points)[:, 0])
-        chosen.append(points[place, nearest.argmax(dim=1)])
-    return torch.stack(chosen, dim=1)
-
-
 def _enlarging(cells: int, pixels: int, offset: Tensor) -> Tensor:
     """Bilinear interpolation from cells that look ``offset`` pixels past their places, of shape (pixels, cells)."""
     places = torch.arange(pixels, device=offset.device) + 0.5 - offset
@@ -163,18 +120,18 @@ def _enlarging(cells: int, pixels: int, offset: Tensor) -> Tensor:
 
 def _scale(features: Tensor) -> Tensor:
     """How much channels vary: (C,)."""
-    scale = features.std(dim=(0, 2, 3))
-    return scale.clamp(min=LEAST_SCALE * float(scale.mean())).clamp(min=torch.finfo(scale.dtype).eps)
+    return at_least(features.std(dim=(0, 2, 3)))
 
 
 def _by_the_other_half(normal: Tensor, *groups: Tensor) -> list[Tensor]:
-    """How unusual groups of images (B, C, H, W) are to the half of the normal ones that is not theirs.
-
-    An image that was learnt from is its own example.
-    """
+    """How unusual groups of images (B, C, H, W) are to the half of the normal ones that is not theirs."""
     scale = _scale(normal)
-    even, odd = _Normal.fit(normal[::2], scale), _Normal.fit(normal[1::2], scale)
-    return [torch.cat([_largest(odd.distances(each[::2])), _largest(even.distances(each[1::2]))]) for each in groups]
+
+    def learn(half: Tensor) -> Callable[[Tensor], Tensor]:
+        judge = Normal.fit(half, scale, EXAMPLES)
+        return lambda images: _largest(judge.distances(images))
+
+    return by_other_folds(2, learn, normal, *groups)
 
 
 def _largest(distances: Tensor) -> Tensor:

@@ -79,6 +79,11 @@ class SegNet(nn.Module):
         for layer in (self.decoder.head, self.auxiliary_head.to_pixels):
             nn.init.constant_(cast("Tensor", layer.bias), RARITY)
 
+    @property
+    def statistics(self) -> list[FeatureDistance | Composition]:
+        """What is learnt from normal features, fitted or not."""
+        return [part for part in (self.feature_distance, self.composition) if part is not None]
+
     def forward(self, images: Tensor) -> Tensor:
         """Segment anomalies.
 
@@ -135,8 +140,7 @@ class SegNet(nn.Module):
             The copy, with batch normalisation folded into the convolutions and without the auxiliary head. Normal
             features, which are as large as the weights, are shared.
         """
-        statistics = [part for part in (self.feature_distance, self.composition) if part is not None]
-        folded = fold_batch_norm(self, images, shared=statistics)
+        folded = fold_batch_norm(self, images, shared=self.statistics)
         folded.auxiliary_head = nn.Identity()
         if dtype is not None:
             for part in (folded.encoder, folded.squeeze, folded.decoder.up, folded.decoder.blocks):

@@ -11,13 +11,14 @@ from anomalib_slsg.networks.chosen_features import STEEPNESS
 from anomalib_slsg.networks.composition import (
     LEAST_CELLS,
     MOST,
-    SHRINKAGE,
     Composition,
     _by_other_folds,
-    _Normal,
+    _distances,
+    _learn,
     _Words,
     add_composition,
 )
+from anomalib_slsg.networks.normal import SHRINKAGE
 from anomalib_slsg.torch_model import SlsgModel
 
 CHANNELS = (4, 4)
@@ -138,9 +139,9 @@ def test_each_fold_is_measured_by_the_others() -> None:
     normal, anomalous = _by_other_folds(shares, 0.01, shares, others)
     for fold in range(10):
         inside = torch.arange(25) % 10 == fold
-        judge = _Normal.fit(shares[~inside], 0.01)
-        torch.testing.assert_close(normal[inside], judge.distances(shares[inside]))
-        torch.testing.assert_close(anomalous[inside], judge.distances(others[inside]))
+        judge = _learn(shares[~inside], 0.01)
+        torch.testing.assert_close(normal[inside], _distances(judge, shares[inside]))
+        torch.testing.assert_close(anomalous[inside], _distances(judge, others[inside]))
 
 
 def test_what_is_no_matter_of_composition_is_not_told_apart() -> None:

@@ -13,12 +13,11 @@ from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.chosen_features import FEATURES, LARGEST_SIDE, STEEPNESS
 from anomalib_slsg.networks.feature_distance import (
     EXAMPLES,
-    SHRINKAGE,
     TOLERANCE,
     FeatureDistance,
-    _most_different,
     add_evidence,
 )
+from anomalib_slsg.networks.normal import SHRINKAGE, _most_different
 
 CHANNELS = (3, 4)
 

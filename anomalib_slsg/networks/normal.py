@@ -1,0 +1,94 @@
+"""What is normal, learnt from examples. Not in the paper."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SHRINKAGE = 0.1  # added to variances, which are about 1
+
+
+class Normal(NamedTuple):
+    """What is normal at each place."""
+
+    mean: Tensor  # (C, H, W)
+    whitening: Tensor  # (H W, C, C)
+    examples: Tensor  # (H W, N, C), whitened
+
+    @classmethod
+    def fit(cls, features: Tensor, scale: Tensor, number: int, correction: int = 1) -> "Normal":
+        """Learn from examples.
+
+        Args:
+            features: Those of normal images, of shape (B, C, H, W).
+            scale: By how much their channels vary, of shape (C,).
+            number: How many examples are kept at each place.
+            correction: What the covariance divides by less than B.
+
+        Returns:
+            What is normal.
+        """
+        channels = features.shape[1]
+        mean = features.mean(dim=0)
+        deviations = ((features - mean) / scale[:, None, None]).flatten(2).permute(2, 1, 0)  # (H W, C, B)
+        covariance = deviations @ deviations.transpose(1, 2) / max(len(features) - correction, 1)
+        identity = torch.eye(channels, device=features.device, dtype=features.dtype)
+        triangle = torch.linalg.cholesky(covariance + SHRINKAGE * identity)
+        whitening = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
+        return cls(mean, whitening / scale, _most_different((whitening @ deviations).transpose(1, 2), number))
+
+    def distances(self, features: Tensor) -> Tensor:
+        """Measure how far features are from the nearest example.
+
+        Args:
+            features: Features of shape (B, C, H, W).
+
+        Returns:
+            Root mean square of the whitened difference, of shape (B, 1, H, W).
+        """
+        deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
+        whitened = self.whitening @ deviations
+        # |w - e|^2 by a product, which needs no tensor of all differences, nor another one of the examples' size
+        lengths = torch.linalg.vector_norm(self.examples, dim=2, keepdim=True).square()  # (H W, N, 1)
+        nearest = (lengths - 2 * (self.examples @ whitened)).amin(dim=1)  # (H W, B), less |w|^2
+        squares = (whitened.square().sum(dim=1) + nearest).clamp(min=0) / features.shape[1]
+        return squares.sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
+
+
+def _most_different(points: Tensor, number: int) -> Tensor:
+    """At most ``number`` of ``points`` (P, B, C) for each P: the most usual, then always the farthest of the rest."""
+    if number >= points.shape[1]:
+        return points
+    place = torch.arange(len(points), device=points.device)
+    chosen = [points[place, points.square().sum(dim=2).argmin(dim=1)]]
+    nearest = points.new_full(points.shape[:2], float("inf"))
+    while len(chosen) < number:
+        nearest = torch.minimum(nearest, torch.cdist(chosen[-1][:, None], points)[:, 0])
+        chosen.append(points[place, nearest.argmax(dim=1)])
+    return torch.stack(chosen, dim=1)
+
+
+def by_other_folds(
+    folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], normal: Tensor, *groups: Tensor
+) -> list[Tensor]:
+    """Measure how unusual images are to normal ones of other folds than theirs.
+
+    An image that was learnt from is its own example.
+
+    Args:
+        folds: How many there are; image i belongs to fold i modulo this.
+        learn: Makes of normal images what measures how unusual others are, one number for each.
+        normal: Normal images, described by tensors whose first dimension is theirs.
+        groups: Images to be measured, in the order of the normal ones that they belong to.
+
+    Returns:
+        How unusual the images of each group are, of shape (B,).
+    """
+    found = [each.new_empty(len(each)) for each in groups]
+    for fold in range(folds):
+        inside = torch.arange(len(normal), device=normal.device) % folds == fold
+        measure = learn(normal[~inside])
+        for each, measured in zip(groups, found, strict=True):
+            measured[inside] = measure(each[inside])
+    return found
