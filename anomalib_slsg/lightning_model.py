@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from anomalib import LearningType
 from anomalib.data import AnomalibDataModule, ImageBatch
+from anomalib.deploy import CompressionType
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
@@ -38,6 +39,7 @@ from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_IMAGES
 from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
+from anomalib_slsg.networks.normal import another_of_the_half
 from anomalib_slsg.networks.receptive_field import offsets
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
@@ -45,7 +47,7 @@ from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 from anomalib_slsg.progress import shows_progress
-from anomalib_slsg.quantization import quantize
+from anomalib_slsg.quantization import compress_weights, quantize
 from anomalib_slsg.seeding import common_seed, stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
@@ -308,7 +310,7 @@ class Slsg(AnomalibModule):
 
     @torch.no_grad()
     def _fit_feature_statistics(self) -> None:
-        """Learn normal features, unless fitting goes on from a checkpoint; in 32 bits, in which models are deployed."""
+        """Learn normal features, unless fitting goes on from a checkpoint; in 32 bits, in which models are exported."""
         seg_net = self.model.seg_net
         resumed = self.trainer.ckpt_path is not None
         unfitted = [part for part in seg_net.statistics if not (part.fitted and resumed)]
@@ -345,10 +347,15 @@ class Slsg(AnomalibModule):
             return parts
         encoder, generator = self.model.seg_net.encoder, stream(self._seed, DISTANCE_STREAM)
         normal = parts[0].gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
+        chosen = self._spread_evenly(JUDGED_IMAGES)
         simulated = (
-            # not from the neighbour: it belongs to the half that judges, where what is pasted is normal
-            self.model.normalise(self.simulator(images, images.roll(min(2, len(images) - 1), 0), generator).image)
-            for images in self._batches(JUDGED_IMAGES)
+            self.model.normalise(self.simulator(images, others, generator).image)
+            for images, others in zip(
+                self._batches(chosen),
+                # not of the half that judges, where what is pasted is normal
+                self._batches(chosen[another_of_the_half(len(chosen))]),
+                strict=True,
+            )
         )
         anomalous = parts[0].gather(map(encoder, simulated))
         return [
@@ -360,7 +367,7 @@ class Slsg(AnomalibModule):
         separation = self.trainer.strategy.broadcast(part.separation(normal, anomalous))
         separates = separation >= part.least_separation
         logger.info(
-            "model.%s=auto: it tells simulated anomalies from normal images with an AUROC of %.2f, and is %s "
+            "model.%s=auto: it tells simulated anomalies from normal images with an AUROC of %.3f, and is %s "
             "(%.2f is asked for).",
             part.option,
             separation,
@@ -465,6 +472,11 @@ class Slsg(AnomalibModule):
     def _post_training_quantization_ov(model: Any, datamodule: AnomalibDataModule | None = None) -> Any:
         return quantize(model, datamodule)
 
+    def _compress_ov_model(self, model: Any, compression_type: CompressionType | None = None, *args: Any) -> Any:
+        if compression_type is CompressionType.INT8:
+            return compress_weights(model)
+        return super()._compress_ov_model(model, compression_type, *args)
+
     def free_images(self) -> None:
         """Let go of the training images."""
         self._normal_images = None
@@ -492,18 +504,20 @@ class Slsg(AnomalibModule):
         self.simulator.fit(examples)
         self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
 
-    def _batches(self, most: int | None = None) -> Iterator[Tensor]:
-        """All training images in [0, 1], batch by batch, or so many of them, spread evenly."""
-        images = self.normal_images
-        number = min(len(images), most or len(images))
-        chosen = torch.linspace(0, len(images) - 1, number).long()
+    def _spread_evenly(self, most: int | None) -> Tensor:
+        """Indices of all training images, or of so many of them."""
+        number = len(self.normal_images)
+        return torch.linspace(0, number - 1, min(number, most or number)).long()
+
+    def _batches(self, chosen: Tensor) -> Iterator[Tensor]:
+        """Training images in [0, 1], batch by batch."""
         # parts of the same size weigh the same in the average, and none holds a single image
-        for indices in chosen.tensor_split(-(-number // 8)):
-            yield images[indices].to(self.device)
+        for indices in chosen.tensor_split(-(-len(chosen) // 8)):
+            yield self.normal_images[indices].to(self.device)
 
     def _whole_images(self, most: int | None = None) -> Iterator[Tensor]:
-        """The same as the network takes them."""
-        return map(self.model.normalise, self._batches(most))
+        """All training images, or so many of them, as the network takes them."""
+        return map(self.model.normalise, self._batches(self._spread_evenly(most)))
 
     def _pretraining_callbacks(self) -> list[GenerativePretraining]:
         callbacks = self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
     from openvino import Model, Node
 
-WHITENING = ("feature_distance.whitening", "composition.whitening")  # what the exporter calls the constants
+# what the exporters call the first constants of those that features are compared with
+COMPARED_WITH = ("feature_distance.whitening", "composition.words")
 NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
 
@@ -32,8 +33,8 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    names = {node.get_friendly_name() for node in _measuring_distance(graph) | _first_convolutions(graph)}
-    ignored = nncf.IgnoredScope(types=["MatMul"], names=sorted(names))
+    names = _names(_measuring_distance(graph) | _first_convolutions(graph))
+    ignored = nncf.IgnoredScope(types=["MatMul"], names=names)
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
 
@@ -73,10 +74,25 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
     return nncf.quantize(graph, calibration, **quantization_settings(graph))
 
 
+def compress_weights(graph: "Model") -> "Model":
+    """Round an exported graph's weights to 8 bits, but for those of the encoder where whitening magnifies it.
+
+    Args:
+        graph: OpenVINO model of an exported Slsg.
+
+    Returns:
+        The model with smaller weights, which computes in the precision that it did.
+    """
+    import nncf
+
+    ignored = nncf.IgnoredScope(names=_names(_measuring_distance(graph)))
+    return nncf.compress_weights(graph, ignored_scope=ignored)
+
+
 def _measuring_distance(graph: "Model") -> "set[Node]":
     """The operations that distances from normal images are computed by: none, or the encoder's and their own."""
-    whitening = [node for node in graph.get_ops() if node.get_friendly_name().endswith(WHITENING)]
-    after = _reachable(whitening, _consumers)
+    compared_with = [node for node in graph.get_ops() if node.get_friendly_name().endswith(COMPARED_WITH)]
+    after = _reachable(compared_with, _consumers)
     products = [node for node in after if node.get_type_name() == "MatMul"]
     found = after | _reachable(products, _producers)
     return {node for node in found if node.get_type_name() not in NO_OPERATIONS}
@@ -86,6 +102,10 @@ def _first_convolutions(graph: "Model") -> "set[Node]":
     """The convolutions that see the image itself."""
     found = _reachable(graph.get_parameters(), lambda node: [] if _convolves(node) else _consumers(node))
     return {node for node in found if _convolves(node)}
+
+
+def _names(nodes: "set[Node]") -> list[str]:
+    return sorted(node.get_friendly_name() for node in nodes)
 
 
 def _convolves(node: "Node") -> bool:

@@ -89,9 +89,10 @@ class FeatureStatistics(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take the shape of what is loaded, which depends on the images that a model was fitted on.
 
-        A checkpoint of a model without these statistics leaves them as they are: not fitted.
+        After a checkpoint of a model without these statistics they are not fitted, whatever they were before.
         """
         if not any(name.startswith(prefix) for name in state_dict):
+            self.forget()
             return
         for name in self.of_any_shape:
             if prefix + name in state_dict:

@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from anomalib_slsg.networks.chosen_features import STEEPNESS, FeatureStatistics, at_least, image_auroc
-from anomalib_slsg.networks.normal import Normal, by_other_folds
+from anomalib_slsg.networks.normal import BLOCKS, Normal, by_other_folds
 
 WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
 EXAMINED_CELLS = 20_000  # that words are learnt from; more of them take time and change nothing
 ROUNDS = 10  # of Lloyd's algorithm, after which words hardly move
 IMAGES_AT_A_TIME = 16
-FOLDS = 10  # normal images are measured by the other nine tenths
 LEAST_CELLS = 0.1  # what the cells that show a word are taken to vary by at the least; commonly they do by 0.05 to 1
 LEAST_SPREAD = 0.05  # of normal distances, half of what was seen on real data
 MOST = 10.0  # log odds that composition adds to an image's; it needs no more to be certain
@@ -70,9 +69,10 @@ class Composition(FeatureStatistics):
 
     @torch.no_grad()
     def separation(self, normal: Tensor, anomalous: Tensor) -> float:
-        """Measure how well composition would tell simulated anomalies from normal images that it was not fitted to.
+        """Measure how well composition would tell simulated anomalies from normal images.
 
-        Where it varies freely, or where there are no parts, it tells little.
+        Its examples are others than the images; words are learnt from all. Where composition varies freely, or where
+        there are no parts, it tells little.
 
         Args:
             normal: Features of two normal images or more, from :meth:`gather`.
@@ -127,10 +127,10 @@ class _Words(NamedTuple):
 
     def shares(self, features: Tensor) -> Tensor:
         """Share of each word in images (B, C, H, W): (B, K)."""
-        cells = (features.flatten(2).transpose(1, 2) - self.mean) / self.scale  # (B, H W, C)
+        cells = (features.flatten(2) - self.mean[:, None]) / self.scale[:, None]  # (B, C, H W)
         # a softmax of -|c - w|^2, less |c|^2, which all words have in common
-        closeness = 2 * (cells @ self.words.T) - self.words.square().sum(dim=1)
-        return torch.softmax(closeness / self.temperature, dim=2).mean(dim=1)
+        closeness = 2 * (self.words @ cells) - self.words.square().sum(dim=1, keepdim=True)  # (B, K, H W)
+        return torch.softmax(closeness / self.temperature, dim=1).mean(dim=2)
 
     def shares_in_parts(self, features: Tensor) -> Tensor:
         """The same of any number of images: all at once they would take gigabytes."""
@@ -155,7 +155,7 @@ def _distances(normal: Normal, shares: Tensor) -> Tensor:
 def _by_other_folds(normal: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
     """How unusual groups of compositions (B, K) are to the normal ones of other folds than theirs."""
     return by_other_folds(
-        min(FOLDS, len(normal)), lambda rest: partial(_distances, _learn(rest, least)), normal, *groups
+        min(BLOCKS, len(normal)), lambda rest: partial(_distances, _learn(rest, least)), normal, *groups
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 SHRINKAGE = 0.1  # added to variances, which are about 1
+BLOCKS = 10  # runs of images that are held out together
 
 
 class Normal(NamedTuple):
@@ -69,6 +70,39 @@ def _most_different(points: Tensor, number: int) -> Tensor:
     return torch.stack(chosen, dim=1)
 
 
+def fold_of_each(number: int, folds: int) -> Tensor:
+    """Tell which images are held out together.
+
+    Neighbours are, since photographs of one part, or a video's frames, follow each other and are almost the same: held
+    out one by one they would resemble what is learnt from more than new images do. Several runs of images far from
+    each other make up a half, so that it holds some of each kind where files are sorted by kind.
+
+    Args:
+        number: How many images there are.
+        folds: How many folds they belong to, at the most ``BLOCKS``.
+
+    Returns:
+        The fold of each image, of shape (number,).
+    """
+    return torch.arange(number) * min(BLOCKS, number) // number % folds
+
+
+def another_of_the_half(number: int) -> Tensor:
+    """Find another image for each, of the same one of two folds, and far away in it.
+
+    Args:
+        number: How many images there are.
+
+    Returns:
+        Indices of shape (number,); an image that is alone in its half has itself.
+    """
+    halves, others = fold_of_each(number, folds=2), torch.arange(number)
+    for half in halves.unique():
+        members = (halves == half).nonzero()[:, 0]
+        others[members] = members.roll(len(members) // 2)
+    return others
+
+
 def by_other_folds(
     folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], normal: Tensor, *groups: Tensor
 ) -> list[Tensor]:
@@ -77,17 +111,18 @@ def by_other_folds(
     An image that was learnt from is its own example.
 
     Args:
-        folds: How many there are; image i belongs to fold i modulo this.
+        folds: How many there are.
         learn: Makes of normal images what measures how unusual others are, one number for each.
-        normal: Normal images, described by tensors whose first dimension is theirs.
+        normal: Normal images in the order of their files, described by tensors whose first dimension is theirs.
         groups: Images to be measured, in the order of the normal ones that they belong to.
 
     Returns:
         How unusual the images of each group are, of shape (B,).
     """
+    fold_of = fold_of_each(len(normal), folds).to(normal.device)
     found = [each.new_empty(len(each)) for each in groups]
     for fold in range(folds):
-        inside = torch.arange(len(normal), device=normal.device) % folds == fold
+        inside = fold_of == fold
         measure = learn(normal[~inside])
         for each, measured in zip(groups, found, strict=True):
             measured[inside] = measure(each[inside])

@@ -141,6 +141,57 @@ def test_quantised_models_leave_the_image_and_similarities_unrounded(
     assert before["Convolution"][1] == "FakeQuantize"
 
 
+@pytest.mark.parametrize("kept", ["feature_distance", "composition"])
+def test_what_measures_features_stays_unrounded(
+    kept: str, loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """Each by itself: from the image to what is made of the distance nothing is rounded, but in the decoder."""
+    import openvino
+
+    seg_net = loaded.model.seg_net
+    for part in {"feature_distance", "composition"} - {kept}:
+        setattr(seg_net, part, None)
+    with torch.no_grad():
+        seg_net.statistics[0].fit(seg_net.statistics[0].gather([seg_net.encoder(torch.rand(12, 3, 32, 32))]))
+    exported = loaded.to_openvino(
+        tmp_path, input_size=(32, 32), compression_type=CompressionType.INT8_PTQ, datamodule=make_folder()
+    )
+    graph = openvino.Core().read_model(exported)
+    operations = {operation.get_friendly_name(): operation for operation in graph.get_ordered_ops()}
+    producers = {
+        name: [value.get_node().get_friendly_name() for value in operation.input_values()]
+        for name, operation in operations.items()
+    }
+    after: set[str] = set()  # in the order of computation
+    for name, inputs in producers.items():
+        if any(f"{kept}." in each or each in after for each in inputs):
+            after.add(name)
+    before = {each for name in after if operations[name].get_type_name() == "MatMul" for each in producers[name]}
+    for name in reversed(producers):
+        if name in before:
+            before.update(producers[name])
+    kinds = [operations[name].get_type_name() for name in after | before]
+    assert kinds.count("Convolution") > 5  # the encoder's
+    assert "FakeQuantize" not in kinds
+    assert "FakeQuantize" in {operation.get_type_name() for operation in operations.values()}  # the decoder's
+
+
+@pytest.mark.parametrize("distance", [False, True])
+def test_compressed_weights_answer_as_the_network_does(
+    distance: bool, loaded: Slsg, make_engine: "MakeEngine", folder_tree: Path, tmp_path: Path
+) -> None:
+    """Rounded features would lie far from all normal ones."""
+    if not distance:
+        loaded.model.seg_net.feature_distance = loaded.model.seg_net.composition = None
+    whole = loaded.to_openvino(tmp_path / "whole")
+    exported = loaded.to_openvino(tmp_path / "exported", compression_type=CompressionType.INT8)
+    assert exported.with_suffix(".bin").stat().st_size < whole.with_suffix(".bin").stat().st_size
+    (tmp_path / "images").mkdir()
+    _assert_equal(
+        loaded, make_engine(tmp_path / "results"), exported, _images(folder_tree, tmp_path / "images", SIDE), 2e-2
+    )
+
+
 def test_quantisation_asks_for_images(fitted: "Fitted", tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give a data module"):
         fitted.model.to_openvino(tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ)

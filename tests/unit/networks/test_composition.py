@@ -138,7 +138,7 @@ def test_each_fold_is_measured_by_the_others() -> None:
     others = torch.rand(25, 6, generator=torch.Generator().manual_seed(1))
     normal, anomalous = _by_other_folds(shares, 0.01, shares, others)
     for fold in range(10):
-        inside = torch.arange(25) % 10 == fold
+        inside = torch.tensor([image * 10 // 25 == fold for image in range(25)])
         judge = _learn(shares[~inside], 0.01)
         torch.testing.assert_close(normal[inside], _distances(judge, shares[inside]))
         torch.testing.assert_close(anomalous[inside], _distances(judge, others[inside]))
@@ -207,3 +207,21 @@ def test_the_image_score_takes_the_evidence_and_the_map_does_not() -> None:
         after.pred_score, add_composition(model.image_score(after.anomaly_map), evidence), rtol=1e-3, atol=1e-5
     )
     torch.testing.assert_close(unfitted.pred_score, after.pred_score[-1:], rtol=1e-3, atol=1e-5)
+
+
+def test_several_photographs_of_each_part_alarm_no_more_than_one() -> None:
+    """Held out one by one, the next one would be found at almost no distance, and any other image far away."""
+    features = Composition(CHANNELS).gather([_images(KITS * 30)]).repeat_interleave(4, dim=0)
+    composition = Composition(CHANNELS)
+    composition.fit(features + 0.01 * torch.randn(features.shape, generator=torch.Generator().manual_seed(1)))
+    assert composition(_images(KITS * 10, seed=2)).median() < 0.5
+    assert composition(_images([{0: 6, 1: 2}] * 10, seed=3)).median() > 0.5
+
+
+def test_nothing_loaded_is_nothing_learnt() -> None:
+    """What a model had learnt from other images is no part of a checkpoint that says nothing of it."""
+    holder = torch.nn.ModuleDict({"composition": _fitted()})
+    holder.load_state_dict({})
+    assert isinstance(holder["composition"], Composition)
+    assert not holder["composition"].fitted
+    assert holder["composition"].median == 0
