@@ -473,7 +473,7 @@ class Slsg(AnomalibModule):
         return quantize(model, datamodule)
 
     def _compress_ov_model(self, model: Any, compression_type: CompressionType | None = None, *args: Any) -> Any:
-        if compression_type is CompressionType.INT8:
+        if compression_type == CompressionType.INT8:
             return compress_weights(model)
         return super()._compress_ov_model(model, compression_type, *args)
 
