@@ -41,6 +41,7 @@ from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
 from anomalib_slsg.networks.normal import another_of_the_half
 from anomalib_slsg.networks.receptive_field import offsets
+from anomalib_slsg.networks.rounding import imitate_bfloat16
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining.callback import GenerativePretraining
@@ -310,7 +311,10 @@ class Slsg(AnomalibModule):
 
     @torch.no_grad()
     def _fit_feature_statistics(self) -> None:
-        """Learn normal features, unless fitting goes on from a checkpoint; in 32 bits, in which models are exported."""
+        """Learn normal features, unless fitting goes on from a checkpoint.
+
+        Of 32 bits, in which models are exported, and of bfloat16, in which processors and OpenVINO run them.
+        """
         seg_net = self.model.seg_net
         resumed = self.trainer.ckpt_path is not None
         unfitted = [part for part in seg_net.statistics if not (part.fitted and resumed)]
@@ -333,13 +337,17 @@ class Slsg(AnomalibModule):
         wanted = self._those_that_separate(unfitted)
         if not wanted:
             return
-        height, width = self.normal_images.sample(1).shape[-2:]
-        features = wanted[0].gather(map(seg_net.encoder, self._whole_images(FITTED_IMAGES)))
+        example = next(self._whole_images(1))
+        size = (example.shape[-2], example.shape[-1])
+        features, rounded = (
+            wanted[0].gather(map(encoder, self._whole_images(FITTED_IMAGES)))
+            for encoder in (seg_net.encoder, imitate_bfloat16(seg_net.encoder, example))
+        )
         for part in wanted:
             if isinstance(part, FeatureDistance):
-                part.fit(features, (height, width), offsets(seg_net.encoder, (height, width), self.device))
+                part.fit(features, rounded, size, offsets(seg_net.encoder, size, self.device))
             else:
-                part.fit(features)
+                part.fit(features, rounded)
 
     def _those_that_separate(self, parts: list[FeatureDistance | Composition]) -> list[FeatureDistance | Composition]:
         """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""

@@ -1,6 +1,6 @@
 """How unusual it is what an image is made of, wherever its parts lie. Not in the paper."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -49,11 +49,12 @@ class Composition(FeatureStatistics):
     examples: Tensor  # (N, K), whitened
 
     @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
+    def fit(self, features: Tensor, rounded: Tensor | None = None) -> None:
         """Learn what is normal.
 
         Args:
             features: Those of normal images, from :meth:`gather`.
+            rounded: What rounding makes of them, of the same shape; nothing if left out.
 
         Raises:
             ValueError: If there are fewer than two images.
@@ -61,9 +62,11 @@ class Composition(FeatureStatistics):
         self._check_number(features)
         words = _Words.learn(features)
         shares, least = words.shares_in_parts(features), _least(features)
-        (unusual,) = _by_other_folds(shares, least, shares)
+        rounded_shares = shares if rounded is None else words.shares_in_parts(rounded)
+        rounding = rounded_shares - shares
+        (unusual,) = _by_other_folds(shares, rounding, least, rounded_shares)
         self.words, self.mean, self.scale, self.temperature = words
-        normal = _learn(shares, least)
+        normal = _learn(shares, rounding, least)
         self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
         self._calibrate(unusual, LEAST_SPREAD)
 
@@ -83,7 +86,10 @@ class Composition(FeatureStatistics):
         """
         words = _Words.learn(normal)
         shares = words.shares_in_parts(normal)
-        return image_auroc(*_by_other_folds(shares, _least(normal), shares, words.shares_in_parts(anomalous)))
+        no_rounding = torch.zeros_like(shares)
+        return image_auroc(
+            *_by_other_folds(shares, no_rounding, _least(normal), shares, words.shares_in_parts(anomalous))
+        )
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Tell how much more likely anomalous than before each image is.
@@ -141,10 +147,16 @@ def _least(features: Tensor) -> float:
     return LEAST_CELLS / (features.shape[2] * features.shape[3])
 
 
-def _learn(shares: Tensor, least: float) -> Normal:
+def _learn(shares: Tensor, rounding: Tensor, least: float) -> Normal:
     """Which compositions (B, K) are normal, each an image of a single place; shares are taken to vary by ``least``."""
-    scale = shares.std(dim=0, correction=0).clamp(min=least)
-    return Normal.fit(shares[:, :, None, None], scale, number=len(shares), correction=0)
+    variance = shares.var(dim=0, correction=0) + rounding.square().mean(dim=0)
+    return Normal.fit(
+        shares[:, :, None, None],
+        variance.sqrt().clamp(min=least),
+        number=len(shares),
+        rounding=rounding[:, :, None, None],
+        correction=0,
+    )
 
 
 def _distances(normal: Normal, shares: Tensor) -> Tensor:
@@ -152,11 +164,13 @@ def _distances(normal: Normal, shares: Tensor) -> Tensor:
     return normal.distances(shares[:, :, None, None]).flatten()
 
 
-def _by_other_folds(normal: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
+def _by_other_folds(normal: Tensor, rounding: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
     """How unusual groups of compositions (B, K) are to the normal ones of other folds than theirs."""
-    return by_other_folds(
-        min(BLOCKS, len(normal)), lambda rest: partial(_distances, _learn(rest, least)), normal, *groups
-    )
+
+    def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
+        return partial(_distances, _learn(normal[rest], rounding[rest], least))
+
+    return by_other_folds(min(BLOCKS, len(normal)), learn, *groups)
 
 
 def add_composition(scores: Tensor, evidence: Tensor) -> Tensor:

@@ -48,11 +48,18 @@ class FeatureDistance(FeatureStatistics):
         self.fine_channels = channels[0]
 
     @torch.no_grad()
-    def fit(self, features: Tensor, size: tuple[int, int] | None = None, offsets: Tensor | None = None) -> None:
+    def fit(
+        self,
+        features: Tensor,
+        rounded: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        offsets: Tensor | None = None,
+    ) -> None:
         """Learn what is normal.
 
         Args:
             features: Those of normal images, from :meth:`gather`.
+            rounded: What rounding makes of them, of the same shape; nothing if left out.
             size: Height and width of the images in pixels; that of the grid if left out.
             offsets: How far the cells of both maps look past their places, of shape (2, 2), from
                 :func:`~anomalib_slsg.networks.receptive_field.offsets`; not at all if left out.
@@ -61,8 +68,9 @@ class FeatureDistance(FeatureStatistics):
             ValueError: If there are fewer than two images.
         """
         self._check_number(features)
-        (unusual,) = _by_the_other_half(features, features)
-        self.mean, self.whitening, self.examples = Normal.fit(features, _scale(features), EXAMPLES)
+        rounding = None if rounded is None else rounded - features
+        (unusual,) = _by_the_other_half(features, rounding, features if rounded is None else rounded)
+        self.mean, self.whitening, self.examples = Normal.fit(features, _scale(features), EXAMPLES, rounding)
         shares = torch.stack([self.selected < self.fine_channels, self.selected >= self.fine_channels]).to(features)
         offset = shares.mean(dim=1) @ (features.new_zeros(2, 2) if offsets is None else offsets.to(features))
         cells = features.shape[-2:]
@@ -84,7 +92,7 @@ class FeatureDistance(FeatureStatistics):
         Returns:
             Area under the ROC curve of the images.
         """
-        return image_auroc(*_by_the_other_half(normal, normal, anomalous))
+        return image_auroc(*_by_the_other_half(normal, None, normal, anomalous))
 
     def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Tell how likely each pixel is anomalous.
@@ -123,15 +131,15 @@ def _scale(features: Tensor) -> Tensor:
     return at_least(features.std(dim=(0, 2, 3)))
 
 
-def _by_the_other_half(normal: Tensor, *groups: Tensor) -> list[Tensor]:
+def _by_the_other_half(normal: Tensor, rounding: Tensor | None, *groups: Tensor) -> list[Tensor]:
     """How unusual groups of images (B, C, H, W) are to the half of the normal ones that is not theirs."""
     scale = _scale(normal)
 
     def learn(half: Tensor) -> Callable[[Tensor], Tensor]:
-        judge = Normal.fit(half, scale, EXAMPLES)
+        judge = Normal.fit(normal[half], scale, EXAMPLES, None if rounding is None else rounding[half])
         return lambda images: _largest(judge.distances(images))
 
-    return by_other_folds(2, learn, normal, *groups)
+    return by_other_folds(2, learn, *groups)
 
 
 def _largest(distances: Tensor) -> Tensor:

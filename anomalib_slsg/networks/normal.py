@@ -18,13 +18,17 @@ class Normal(NamedTuple):
     examples: Tensor  # (H W, N, C), whitened
 
     @classmethod
-    def fit(cls, features: Tensor, scale: Tensor, number: int, correction: int = 1) -> "Normal":
+    def fit(
+        cls, features: Tensor, scale: Tensor, number: int, rounding: Tensor | None = None, correction: int = 1
+    ) -> "Normal":
         """Learn from examples.
 
         Args:
             features: Those of normal images, of shape (B, C, H, W).
             scale: By how much their channels vary, of shape (C,).
             number: How many examples are kept at each place.
+            rounding: By how much rounding changes the features, of the same shape; not at all if left out. Images that
+                resemble each other vary so little in some directions that whitening would make much of it.
             correction: What the covariance divides by less than B.
 
         Returns:
@@ -32,8 +36,11 @@ class Normal(NamedTuple):
         """
         channels = features.shape[1]
         mean = features.mean(dim=0)
-        deviations = ((features - mean) / scale[:, None, None]).flatten(2).permute(2, 1, 0)  # (H W, C, B)
+        deviations = _in_places(features - mean, scale)
         covariance = deviations @ deviations.transpose(1, 2) / max(len(features) - correction, 1)
+        if rounding is not None:
+            errors = _in_places(rounding, scale)
+            covariance += errors @ errors.transpose(1, 2) / len(features)
         identity = torch.eye(channels, device=features.device, dtype=features.dtype)
         triangle = torch.linalg.cholesky(covariance + SHRINKAGE * identity)
         whitening = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
@@ -55,6 +62,11 @@ class Normal(NamedTuple):
         nearest = (lengths - 2 * (self.examples @ whitened)).amin(dim=1)  # (H W, B), less |w|^2
         squares = (whitened.square().sum(dim=1) + nearest).clamp(min=0) / features.shape[1]
         return squares.sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
+
+
+def _in_places(deviations: Tensor, scale: Tensor) -> Tensor:
+    """Standardised deviations (B, C, H, W), place by place: (H W, C, B)."""
+    return (deviations / scale[:, None, None]).flatten(2).permute(2, 1, 0)
 
 
 def _most_different(points: Tensor, number: int) -> Tensor:
@@ -103,27 +115,26 @@ def another_of_the_half(number: int) -> Tensor:
     return others
 
 
-def by_other_folds(
-    folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], normal: Tensor, *groups: Tensor
-) -> list[Tensor]:
+def by_other_folds(folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], *groups: Tensor) -> list[Tensor]:
     """Measure how unusual images are to normal ones of other folds than theirs.
 
     An image that was learnt from is its own example.
 
     Args:
         folds: How many there are.
-        learn: Makes of normal images what measures how unusual others are, one number for each.
-        normal: Normal images in the order of their files, described by tensors whose first dimension is theirs.
-        groups: Images to be measured, in the order of the normal ones that they belong to.
+        learn: Makes what measures how unusual images are, one number for each, of the normal ones that it is told to
+            learn from: true or false for each in the order of their files, of shape (B,).
+        groups: Images to be measured, in the order of the normal ones that they belong to, described by tensors whose
+            first dimension is theirs.
 
     Returns:
         How unusual the images of each group are, of shape (B,).
     """
-    fold_of = fold_of_each(len(normal), folds).to(normal.device)
+    fold_of = fold_of_each(len(groups[0]), folds).to(groups[0].device)
     found = [each.new_empty(len(each)) for each in groups]
     for fold in range(folds):
         inside = fold_of == fold
-        measure = learn(normal[~inside])
+        measure = learn(~inside)
         for each, measured in zip(groups, found, strict=True):
             measured[inside] = measure(each[inside])
     return found

@@ -49,6 +49,11 @@ def keep_stem_precise(network: nn.Module) -> None:
         stem.__class__ = precise
 
 
+def is_precise(module: nn.Module) -> bool:
+    """Whether a module is a convolution that is kept precise."""
+    return isinstance(module, tuple(PRECISE.values()))
+
+
 def to_dtype_but_stem(network: nn.Module, dtype: torch.dtype) -> None:
     """Change the type of all weights except those of the convolution that is kept precise, in place.
 
@@ -56,7 +61,7 @@ def to_dtype_but_stem(network: nn.Module, dtype: torch.dtype) -> None:
         network: Network.
         dtype: New type.
     """
-    stems = [module for module in network.modules() if isinstance(module, tuple(PRECISE.values()))]
+    stems = [module for module in network.modules() if is_precise(module)]
     exact = [copy.deepcopy(stem.state_dict()) for stem in stems]
     network.to(dtype)
     for stem, weights in zip(stems, exact, strict=True):

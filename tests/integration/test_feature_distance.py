@@ -142,6 +142,33 @@ def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
     torch.testing.assert_close(others, images[[4, 5, 6, 7, 0, 1, 2, 3]])  # of the same half, not of the one that judges
 
 
+def test_rounding_is_learnt_with_the_features_of_the_same_images(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On any machine, whatever it computes in."""
+    learnt: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for measure in (FeatureDistance, Composition):
+
+        def fit(
+            part: Any, features: torch.Tensor, rounded: torch.Tensor, *rest: Any, original: Any = measure.fit
+        ) -> None:
+            learnt.append((features, rounded))
+            original(part, features, rounded, *rest)
+
+        monkeypatch.setattr(measure, "fit", fit)
+    model = make_model(pretraining=None, feature_distance=True, composition=True, auto_bfloat16=False)
+    make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
+    assert len(learnt) == 2
+    for features, rounded in learnt:
+        error = (rounded - features).flatten(1)
+        assert (error.norm(dim=1) > 1e-4 * features.flatten(1).norm(dim=1)).all()
+        assert (error.norm(dim=1) < 0.05 * features.flatten(1).norm(dim=1)).all()
+
+
 @pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)
 def test_a_changing_encoder_is_not_measured(
     make_model: "MakeModel",

@@ -57,14 +57,23 @@ def _fitted(number: int = 200) -> Composition:
     return composition
 
 
-def test_evidence_is_that_of_the_nearest_normal_composition() -> None:
+def _rounded(features: Tensor) -> Tensor:
+    """Features with an error that all images have alike, and another one each."""
+    generator = torch.Generator().manual_seed(9)
+    alike = torch.randn(features.shape[1:], generator=generator)
+    return features + 0.02 * alike + 0.01 * torch.randn(features.shape, generator=generator)
+
+
+@pytest.mark.parametrize("with_rounding", [False, True])
+def test_evidence_is_that_of_the_nearest_normal_composition(with_rounding: bool) -> None:
     composition, normal, other = (
         Composition(CHANNELS),
         _images(KITS * 20),
         _images([*KITS, {0: 9}, {1: 6, 3: 1}], seed=1),
     )
     features, seen = composition.gather([normal]), composition.gather([other])
-    composition.fit(features)
+    rounded = _rounded(features) if with_rounding else features
+    composition.fit(features, rounded if with_rounding else None)
     words, temperature = composition.words.double().numpy(), composition.temperature.item()
 
     def slow_shares(image: Tensor) -> np.ndarray:
@@ -74,9 +83,14 @@ def test_evidence_is_that_of_the_nearest_normal_composition() -> None:
             total += softmax([-((cell - word) ** 2).sum() / temperature for word in words])
         return total / SIDE**2
 
-    shares, found = (np.array([slow_shares(image) for image in images]) for images in (features, seen))
-    scale = np.maximum(shares.std(axis=0), LEAST_CELLS / SIDE**2)
+    shares, rounded_shares, found = (
+        np.array([slow_shares(image) for image in images]) for images in (features, rounded, seen)
+    )
+    errors = rounded_shares - shares
+    scale = np.maximum(np.sqrt(shares.var(axis=0) + (errors**2).mean(axis=0)), LEAST_CELLS / SIDE**2)
     covariance = np.cov(shares.T / scale[:, None], bias=True) + SHRINKAGE * np.eye(len(words))
+    for error in errors / scale:
+        covariance += np.outer(error, error) / len(errors)
     expected = []
     for image in found:
         deviations = [(image - example) / scale for example in shares]
@@ -112,6 +126,21 @@ def test_parts_too_many_too_few_and_of_another_kit_are_unusual_wherever_they_lie
     assert (usual >= 0).all()
 
 
+def test_rounding_is_normal() -> None:
+    """Images of one kit differ so little that rounding, which all of them suffer alike, would be an alarm."""
+    composition = Composition(CHANNELS)
+    kit = [KITS[0]] * 100
+    features, seen = (_rounded(composition.gather([_images(kit, seed)])) for seed in (0, 1))
+    exact, surplus = composition.gather([_images(kit)]), composition.gather([_images([{0: 4, 1: 4}] * 100, seed=2)])
+    evidence = []
+    for rounded in (None, features):
+        composition.fit(exact, rounded)
+        evidence.append([composition([images[:, :4], images[:, 4:]]).median() for images in (seen, surplus)])
+    assert evidence[0][0] > 3
+    assert evidence[1][0] < 0.5
+    assert evidence[1][1] > 2  # a surplus part is still none
+
+
 def test_evidence_is_limited() -> None:
     assert _fitted()(_images([{0: 30, 3: 20}])).item() == MOST
 
@@ -136,10 +165,11 @@ def test_many_images_are_described_a_few_at_a_time(monkeypatch: pytest.MonkeyPat
 def test_each_fold_is_measured_by_the_others() -> None:
     shares = torch.rand(25, 6, generator=torch.Generator().manual_seed(0))
     others = torch.rand(25, 6, generator=torch.Generator().manual_seed(1))
-    normal, anomalous = _by_other_folds(shares, 0.01, shares, others)
+    rounding = 0.1 * torch.rand(25, 6, generator=torch.Generator().manual_seed(2))
+    normal, anomalous = _by_other_folds(shares, rounding, 0.01, shares, others)
     for fold in range(10):
         inside = torch.tensor([image * 10 // 25 == fold for image in range(25)])
-        judge = _learn(shares[~inside], 0.01)
+        judge = _learn(shares[~inside], rounding[~inside], 0.01)
         torch.testing.assert_close(normal[inside], _distances(judge, shares[inside]))
         torch.testing.assert_close(anomalous[inside], _distances(judge, others[inside]))
 

@@ -56,11 +56,13 @@ def _scale(normal: np.ndarray) -> np.ndarray:
     return normal.std(axis=(0, 2, 3), ddof=1)[:, None, None]
 
 
-def _slow_distances(normal: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Of features that vary by about 1."""
+def _slow_distances(normal: np.ndarray, features: np.ndarray, errors: np.ndarray | None = None) -> np.ndarray:
+    """Of features that vary by about 1, and are rounded by ``errors``."""
     result = np.empty((len(features), 1, *features.shape[2:]))
     for y, x in np.ndindex(*features.shape[2:]):
         covariance = np.cov(normal[:, :, y, x].T) + SHRINKAGE * np.eye(normal.shape[1])
+        for error in () if errors is None else errors[:, :, y, x]:
+            covariance += np.outer(error, error) / len(errors)
         for image, vector in enumerate(features[:, :, y, x]):
             deviations = vector - normal[:, :, y, x]
             squares = [deviation @ np.linalg.solve(covariance, deviation) for deviation in deviations]
@@ -76,6 +78,32 @@ def test_log_odds_are_those_of_the_distance_from_the_nearest_normal_image() -> N
     scaled = (expected - distance.median.item()) / distance.spread.item()
     expected = STEEPNESS * (scaled - TOLERANCE)
     np.testing.assert_allclose(distance(other, (6, 8)).numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def _rounded(features: Tensor) -> Tensor:
+    """Features with an error that all images have alike, and another one each."""
+    generator = torch.Generator().manual_seed(9)
+    alike = torch.randn(features.shape[1:], generator=generator)
+    return features + alike + 0.5 * torch.randn(features.shape, generator=generator)
+
+
+def test_rounding_counts_as_variation_and_is_calibrated_with() -> None:
+    distance, other = FeatureDistance(CHANNELS), _pyramid(5, seed=1)
+    features = distance.gather([_pyramid(40)])
+    distance.fit(features, _rounded(features))
+    scale = _scale(features.double().numpy())
+    normal, rounded, seen = (
+        images / scale for images in (features.double().numpy(), _rounded(features).double().numpy(), _stacked(other))
+    )
+    errors = rounded - normal
+    halves, error_halves = _halves(normal), _halves(errors)
+    maxima = [
+        _slow_distances(halves[rest], _halves(rounded)[1 - rest], error_halves[rest]).max(axis=(1, 2, 3))
+        for rest in (0, 1)
+    ]
+    assert distance.median.item() == pytest.approx(np.sort(np.concatenate(maxima))[19], rel=1e-3)
+    scaled = (_slow_distances(normal, seen, errors) - distance.median.item()) / distance.spread.item()
+    np.testing.assert_allclose(distance(other, (6, 8)).numpy(), STEEPNESS * (scaled - TOLERANCE), rtol=1e-3, atol=1e-4)
 
 
 def test_each_half_is_measured_by_the_other() -> None:

@@ -53,7 +53,7 @@ def test_maps_peak_where_the_anomaly_is() -> None:
 
     def errors(measured: Tensor | None) -> Tensor:
         """Pixels, down and to the right, from the anomalies' centres to those of what the maps show."""
-        distance.fit(features, (128, 128), measured)
+        distance.fit(features, size=(128, 128), offsets=measured)
         maps = distance(network.encoder(images), (128, 128))[:, 0]
         weights = (maps - maps.flatten(1).quantile(0.9, dim=1)[:, None, None]).clamp(min=0)
         rows = torch.arange(128.0)
