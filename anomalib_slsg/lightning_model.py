@@ -28,7 +28,7 @@ from torchvision.transforms.v2 import Normalize, Resize
 from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.checks import check_choice, check_number
-from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.fit_settings import FitSettings
@@ -311,10 +311,7 @@ class Slsg(AnomalibModule):
 
     @torch.no_grad()
     def _fit_feature_statistics(self) -> None:
-        """Learn normal features, unless fitting goes on from a checkpoint.
-
-        Of 32 bits, in which models are exported, and of bfloat16, in which processors and OpenVINO run them.
-        """
+        """Learn normal features, unless fitting goes on from a checkpoint."""
         seg_net = self.model.seg_net
         resumed = self.trainer.ckpt_path is not None
         unfitted = [part for part in seg_net.statistics if not (part.fitted and resumed)]
@@ -337,17 +334,30 @@ class Slsg(AnomalibModule):
         wanted = self._those_that_separate(unfitted)
         if not wanted:
             return
-        example = next(self._whole_images(1))
-        size = (example.shape[-2], example.shape[-1])
-        features, rounded = (
-            wanted[0].gather(map(encoder, self._whole_images(FITTED_IMAGES)))
-            for encoder in (seg_net.encoder, imitate_bfloat16(seg_net.encoder, example))
-        )
+        features, rounded, size = self._features_with_rounding(wanted[0])
         for part in wanted:
             if isinstance(part, FeatureDistance):
                 part.fit(features, rounded, size, offsets(seg_net.encoder, size, self.device))
             else:
                 part.fit(features, rounded)
+
+    def _features_with_rounding(self, part: FeatureDistance | Composition) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Features of normal images, what they become by rounding, and the images' size.
+
+        Without rounding, as models are exported, of images that a model resizes itself; and of images of 8 bits, as
+        cameras and resizing programmes give them, in bfloat16, as processors and OpenVINO compute.
+        """
+        encoder = self.model.seg_net.encoder
+        example = next(self._whole_images(1))
+        rounded_encoder = imitate_bfloat16(encoder, example)
+        found: list[tuple[Tensor, Tensor]] = []
+        for images in self.normal_images.read(self._spread_evenly(FITTED_IMAGES)):
+            exact, of_bytes = (
+                self.model.normalise(each.to(self.device)) for each in (images, rounded_to_bytes(images))
+            )
+            found.append((part.gather([encoder(exact)]), part.gather([rounded_encoder(of_bytes)])))
+        features, rounded = (torch.cat(each) for each in zip(*found, strict=True))
+        return features, rounded, (example.shape[-2], example.shape[-1])
 
     def _those_that_separate(self, parts: list[FeatureDistance | Composition]) -> list[FeatureDistance | Composition]:
         """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""
@@ -498,7 +508,7 @@ class Slsg(AnomalibModule):
         loader = cast("DataLoader", self.trainer.train_dataloader)
         transform = getattr(self.pre_processor, "transform", None)
         self._normal_images = NormalImages(
-            loader.dataset,
+            loader.dataset.dataset if isinstance(loader.dataset, TrainingImages) else loader.dataset,
             cast("Callable[[list], ImageBatch]", loader.collate_fn),
             transform=transform,
             num_workers=loader.num_workers,

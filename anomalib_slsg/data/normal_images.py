@@ -9,7 +9,7 @@ import torch
 from anomalib.data import ImageBatch
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,9 @@ class NormalImages:
         dataset: Data set whose items have ``image`` and ``image_path``.
         collate: Makes an :class:`ImageBatch` of items.
         transform: Applied to each batch of images, for instance the pre-processor's resize.
-        num_workers: Worker processes that fill the cache.
+        num_workers: Worker processes that read all images, or many.
         cache_gibibytes: Largest size of the cache.
-        show_progress: Show a progress bar while the cache is filled.
+        show_progress: Show a progress bar while all images are read, or many.
 
     Raises:
         ValueError: If the data set is empty, or its images differ in size and nothing resizes them.
@@ -43,6 +43,8 @@ class NormalImages:
         self._dataset = dataset
         self._collate = collate
         self._transform = transform
+        self._num_workers = num_workers
+        self._show_progress = show_progress
         self._length = len(dataset)  # type: ignore[arg-type]
         if self._length == 0:
             msg = "the training set holds no images; check the data module's root and folder names"
@@ -51,7 +53,7 @@ class NormalImages:
         needed = first.numel() * self._length / GIBIBYTE
         self._cache: Tensor | None = None
         if needed <= cache_gibibytes:
-            self._cache = self._fill_cache(num_workers, show_progress)
+            self._cache = self._fill_cache()
         else:
             logger.info(
                 "%d training images need %.1f GiB and are read again when needed (cache_gibibytes is %.1f).",
@@ -80,7 +82,7 @@ class NormalImages:
             Images in [0, 1] of shape (B, 3, H, W), float32, on the CPU.
         """
         if self._cache is not None:
-            return self._cache[indices].float() / 255
+            return _from_bytes(self._cache[indices])
         return self._read(indices.tolist())
 
     def others(self, paths: list[str] | None, number: int, generator: torch.Generator) -> Tensor:
@@ -113,11 +115,22 @@ class NormalImages:
         count = min(number, self._length)
         return self[torch.linspace(0, self._length - 1, count).round().long()]
 
+    def read(self, indices: Tensor) -> Iterator[Tensor]:
+        """Read images from their files, as new ones are that are to be judged: not rounded to bytes.
+
+        Args:
+            indices: Indices of shape (B,).
+
+        Yields:
+            Some of the images in [0, 1], of shape (B', 3, H, W), float32, on the CPU.
+        """
+        yield from self._batches(Subset(self._dataset, indices.tolist()))
+
     def _read(self, indices: list[int]) -> Tensor:
         return self._resized(self._collate([self._dataset[index] for index in indices]))
 
-    def _fill_cache(self, num_workers: int, show_progress: bool) -> Tensor:
-        batches = [_to_bytes(images) for images in self._batches(num_workers, show_progress)]
+    def _fill_cache(self) -> Tensor:
+        batches = [_to_bytes(images) for images in self._batches(self._dataset)]
         sizes = sorted({tuple(batch.shape[-2:]) for batch in batches})
         if len(sizes) > 1:
             listed = ", ".join(f"{height}x{width}" for height, width in sizes)
@@ -125,9 +138,17 @@ class NormalImages:
             raise ValueError(msg)
         return torch.cat(batches)
 
-    def _batches(self, num_workers: int, show_progress: bool) -> Iterator[Tensor]:
-        loader = DataLoader(self._dataset, batch_size=8, collate_fn=self._collate, num_workers=num_workers)
-        for batch in track(loader, description="Reading training images", transient=True, disable=not show_progress):
+    def _batches(self, dataset: Dataset) -> Iterator[Tensor]:
+        loader = DataLoader(
+            dataset,
+            batch_size=8,
+            collate_fn=self._collate,
+            num_workers=self._num_workers,
+            generator=torch.Generator(),  # the workers' seeds would otherwise be drawn from that of the training
+        )
+        for batch in track(
+            loader, description="Reading training images", transient=True, disable=not self._show_progress
+        ):
             yield self._resized(batch)
 
     def _resized(self, batch: ImageBatch) -> Tensor:
@@ -140,5 +161,21 @@ class NormalImages:
         return {str(Path(path)): index for index, path in enumerate(paths)}
 
 
+def rounded_to_bytes(images: Tensor) -> Tensor:
+    """Make of images what memory and files hold of them.
+
+    Args:
+        images: Images in [0, 1] of any shape.
+
+    Returns:
+        Images of the same shape, each value a multiple of 1/255.
+    """
+    return _from_bytes(_to_bytes(images))
+
+
 def _to_bytes(images: Tensor) -> Tensor:
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _from_bytes(images: Tensor) -> Tensor:
+    return images.float() / 255

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Resize
 
-from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
 
 NUMBER = 11
 
@@ -73,6 +73,21 @@ def test_resized_images_are_equal_to_half_a_grey_level(dataset: FolderDataset) -
     everything = torch.arange(NUMBER)
     assert cached[everything].shape == (NUMBER, 3, 16, 32)
     torch.testing.assert_close(cached[everything], read[everything], rtol=0, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("cache_gibibytes", [1.0, 0.0])
+def test_images_read_anew_are_not_rounded(dataset: FolderDataset, cache_gibibytes: float) -> None:
+    resize = Resize((16, 32), antialias=True)
+    images = NormalImages(dataset, ImageBatch.collate, resize, num_workers=1, cache_gibibytes=cache_gibibytes)
+    state = torch.get_rng_state()
+    chosen = torch.tensor([10, *range(9)])
+    read = torch.cat(list(images.read(chosen)))
+    assert torch.equal(torch.get_rng_state(), state)  # training draws from it
+    expected = torch.stack([resize(torch.as_tensor(dataset[int(index)].image)) for index in chosen])
+    torch.testing.assert_close(read, expected, rtol=0, atol=1e-6)
+    rounded = rounded_to_bytes(read)
+    assert (rounded - read).abs().mean() > 0.2 / 255
+    torch.testing.assert_close(rounded, (read * 255).round() / 255)
 
 
 def test_cache_reads_each_file_once_and_budget_decides(dataset: FolderDataset, monkeypatch: pytest.MonkeyPatch) -> None:
