@@ -149,7 +149,7 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On any machine, whatever it computes in."""
+    """On any machine, whatever it computes in; the features themselves are of images as new ones are given."""
     learnt: list[tuple[torch.Tensor, torch.Tensor]] = []
     for measure in (FeatureDistance, Composition):
 
@@ -162,8 +162,16 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
         monkeypatch.setattr(measure, "fit", fit)
     model = make_model(pretraining=None, feature_distance=True, composition=True, auto_bfloat16=False)
     make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
+    datamodule = make_folder()
+    datamodule.setup()
+    assert datamodule.train_data[0].image.shape[-2:] != (32, 32)  # resized images are not of 8 bits
+    images = torch.stack([model.pre_processor.transform(item.image) for item in datamodule.train_data])
+    with torch.no_grad():
+        pyramid = model.model.seg_net.encoder.eval()(model.model.normalise(images))
+        expected = model.model.seg_net.composition.gather([pyramid])
     assert len(learnt) == 2
     for features, rounded in learnt:
+        torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
         error = (rounded - features).flatten(1)
         assert (error.norm(dim=1) > 1e-4 * features.flatten(1).norm(dim=1)).all()
         assert (error.norm(dim=1) < 0.05 * features.flatten(1).norm(dim=1)).all()
