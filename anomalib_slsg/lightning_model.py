@@ -334,30 +334,34 @@ class Slsg(AnomalibModule):
         wanted = self._those_that_separate(unfitted)
         if not wanted:
             return
-        features, rounded, size = self._features_with_rounding(wanted[0])
+        features, rounding, size = self._features_and_rounding(wanted[0])
         for part in wanted:
             if isinstance(part, FeatureDistance):
-                part.fit(features, rounded, size, offsets(seg_net.encoder, size, self.device))
+                part.fit(features, rounding, size, offsets(seg_net.encoder, size, self.device))
             else:
-                part.fit(features, rounded)
+                part.fit(features, rounding)
 
-    def _features_with_rounding(self, part: FeatureDistance | Composition) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Features of normal images, what they become by rounding, and the images' size.
+    def _features_and_rounding(self, part: FeatureDistance | Composition) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Features of normal images, by how much rounding changes them, and the images' size.
 
-        Without rounding, as models are exported, of images that a model resizes itself; and of images of 8 bits, as
-        cameras and resizing programmes give them, in bfloat16, as processors and OpenVINO compute.
+        Features are those of images that a model resizes itself, in 32 bits, as it is exported. Cameras and programmes
+        that resize give images of 8 bits, and processors compute in bfloat16, torch and OpenVINO each in its own way;
+        images take turns with these two.
         """
         encoder = self.model.seg_net.encoder
         example = next(self._whole_images(1))
-        rounded_encoder = imitate_bfloat16(encoder, example)
-        found: list[tuple[Tensor, Tensor]] = []
+        rounded_encoders = [imitate_bfloat16(encoder, example, precise_stem) for precise_stem in (True, False)]
+        features: list[Tensor] = []
+        rounding: list[Tensor] = []
         for images in self.normal_images.read(self._spread_evenly(FITTED_IMAGES)):
             exact, of_bytes = (
                 self.model.normalise(each.to(self.device)) for each in (images, rounded_to_bytes(images))
             )
-            found.append((part.gather([encoder(exact)]), part.gather([rounded_encoder(of_bytes)])))
-        features, rounded = (torch.cat(each) for each in zip(*found, strict=True))
-        return features, rounded, (example.shape[-2], example.shape[-1])
+            features.append(part.gather([encoder(exact)]))
+            rounding.append(-features[-1])
+            for turn, rounded_encoder in enumerate(rounded_encoders[: len(images)]):
+                rounding[-1][turn::2] += part.gather([rounded_encoder(of_bytes[turn::2])])
+        return torch.cat(features), torch.cat(rounding), (example.shape[-2], example.shape[-1])
 
     def _those_that_separate(self, parts: list[FeatureDistance | Composition]) -> list[FeatureDistance | Composition]:
         """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""

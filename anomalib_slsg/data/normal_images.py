@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from anomalib.data import ImageBatch
+from lightning.pytorch.utilities.seed import isolate_rng
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -124,7 +125,8 @@ class NormalImages:
         Yields:
             Some of the images in [0, 1], of shape (B', 3, H, W), float32, on the CPU.
         """
-        yield from self._batches(Subset(self._dataset, indices.tolist()))
+        with isolate_rng():  # training draws from the same generators
+            yield from self._batches(Subset(self._dataset, indices.tolist()))
 
     def _read(self, indices: list[int]) -> Tensor:
         return self._resized(self._collate([self._dataset[index] for index in indices]))
@@ -139,13 +141,7 @@ class NormalImages:
         return torch.cat(batches)
 
     def _batches(self, dataset: Dataset) -> Iterator[Tensor]:
-        loader = DataLoader(
-            dataset,
-            batch_size=8,
-            collate_fn=self._collate,
-            num_workers=self._num_workers,
-            generator=torch.Generator(),  # the workers' seeds would otherwise be drawn from that of the training
-        )
+        loader = DataLoader(dataset, batch_size=8, collate_fn=self._collate, num_workers=self._num_workers)
         for batch in track(
             loader, description="Reading training images", transient=True, disable=not self._show_progress
         ):

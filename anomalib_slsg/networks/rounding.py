@@ -11,31 +11,45 @@ from anomalib_slsg.networks.precise_stem import is_precise
 Encoder = TypeVar("Encoder", bound=nn.Module)
 
 
-def imitate_bfloat16(encoder: Encoder, images: Tensor) -> Encoder:
-    """Copy an encoder so that it gives what it would give in bfloat16, as processors and OpenVINO run it.
+def imitate_bfloat16(encoder: Encoder, images: Tensor, precise_stem: bool) -> Encoder:
+    """Copy an encoder so that it gives what it would give in bfloat16, but computes it in 32 bits.
 
-    Computed in 32 bits, it gives the same on every machine, also where bfloat16 is slow or missing.
+    So machines agree on it, also those where bfloat16 is slow or missing. Layers that do more than convolve, normalise
+    and activate, such as attention over channels, are rounded at their ends only.
 
     Args:
         encoder: Encoder in evaluation mode.
         images: Images that show how data flow, of shape (B, 3, H, W).
+        precise_stem: Leave the first convolution exact, as torch does, see :mod:`anomalib_slsg.networks.precise_stem`.
+            OpenVINO rounds it, and the image.
 
     Returns:
-        The copy, with batch normalisation folded into the convolutions, whose weights and the results of whose
-        layers are rounded. As in :mod:`anomalib_slsg.networks.precise_stem`, the first convolution is precise.
+        The copy, with batch normalisation folded into the convolutions, whose weights, and what goes into and comes out
+        of layers, are rounded.
     """
     copy = fold_batch_norm(encoder, images)
     for module in copy.modules():
-        if not is_precise(module):
+        if not (precise_stem and is_precise(module)):
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 tensor.data = _rounded(tensor.data)
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_pre_hook(_round_inputs)
         module.register_forward_hook(_round_result)
     return copy
 
 
+def _round_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    del module
+    return tuple(_round_tensor(each) for each in inputs)
+
+
 def _round_result(module: nn.Module, inputs: tuple[Any, ...], result: Any) -> Any:
     del module, inputs
-    return _rounded(result) if isinstance(result, Tensor) else result
+    return _round_tensor(result)
+
+
+def _round_tensor(value: Any) -> Any:
+    return _rounded(value) if isinstance(value, Tensor) else value
 
 
 def _rounded(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from anomalib.deploy import CompressionType, OpenVINOInferencer
 from anomalib_slsg import Slsg
 from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
+from anomalib_slsg.networks.rounding import imitate_bfloat16
 from anomalib_slsg.simulation import AnomalySimulator
 
 if TYPE_CHECKING:
@@ -154,10 +155,10 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
     for measure in (FeatureDistance, Composition):
 
         def fit(
-            part: Any, features: torch.Tensor, rounded: torch.Tensor, *rest: Any, original: Any = measure.fit
+            part: Any, features: torch.Tensor, rounding: torch.Tensor, *rest: Any, original: Any = measure.fit
         ) -> None:
-            learnt.append((features, rounded))
-            original(part, features, rounded, *rest)
+            learnt.append((features, rounding))
+            original(part, features, rounding, *rest)
 
         monkeypatch.setattr(measure, "fit", fit)
     model = make_model(pretraining=None, feature_distance=True, composition=True, auto_bfloat16=False)
@@ -166,15 +167,26 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
     datamodule.setup()
     assert datamodule.train_data[0].image.shape[-2:] != (32, 32)  # resized images are not of 8 bits
     images = torch.stack([model.pre_processor.transform(item.image) for item in datamodule.train_data])
-    with torch.no_grad():
-        pyramid = model.model.seg_net.encoder.eval()(model.model.normalise(images))
-        expected = model.model.seg_net.composition.gather([pyramid])
+    encoder, composition = model.model.seg_net.encoder.eval(), model.model.seg_net.composition
+    assert composition is not None
+
+    def features_of(network: torch.nn.Module, seen: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return composition.gather([network(model.model.normalise(seen))])
+
+    exact = features_of(encoder, images)
+    of_bytes = (images * 255).round() / 255
+    rounded = torch.empty_like(exact)
+    for turn, precise_stem in enumerate((True, False)):
+        imitation = imitate_bfloat16(encoder, images, precise_stem)
+        rounded[turn::2] = features_of(imitation, of_bytes[turn::2])
+        # either alone would be something else
+        assert not torch.allclose(rounded[turn::2], features_of(imitation, images[turn::2]), rtol=1e-3, atol=1e-3)
+        assert not torch.allclose(rounded[turn::2], features_of(encoder, of_bytes[turn::2]), rtol=1e-3, atol=1e-3)
     assert len(learnt) == 2
-    for features, rounded in learnt:
-        torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
-        error = (rounded - features).flatten(1)
-        assert (error.norm(dim=1) > 1e-4 * features.flatten(1).norm(dim=1)).all()
-        assert (error.norm(dim=1) < 0.05 * features.flatten(1).norm(dim=1)).all()
+    for features, rounding in learnt:
+        torch.testing.assert_close(features, exact, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features + rounding, rounded, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)

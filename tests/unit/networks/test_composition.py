@@ -73,7 +73,7 @@ def test_evidence_is_that_of_the_nearest_normal_composition(with_rounding: bool)
     )
     features, seen = composition.gather([normal]), composition.gather([other])
     rounded = _rounded(features) if with_rounding else features
-    composition.fit(features, rounded if with_rounding else None)
+    composition.fit(features, rounded - features if with_rounding else None)
     words, temperature = composition.words.double().numpy(), composition.temperature.item()
 
     def slow_shares(image: Tensor) -> np.ndarray:
@@ -133,8 +133,8 @@ def test_rounding_is_normal() -> None:
     features, seen = (_rounded(composition.gather([_images(kit, seed)])) for seed in (0, 1))
     exact, surplus = composition.gather([_images(kit)]), composition.gather([_images([{0: 4, 1: 4}] * 100, seed=2)])
     evidence = []
-    for rounded in (None, features):
-        composition.fit(exact, rounded)
+    for rounding in (None, features - exact):
+        composition.fit(exact, rounding)
         evidence.append([composition([images[:, :4], images[:, 4:]]).median() for images in (seen, surplus)])
     assert evidence[0][0] > 3
     assert evidence[1][0] < 0.5

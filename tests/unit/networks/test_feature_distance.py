@@ -90,7 +90,7 @@ def _rounded(features: Tensor) -> Tensor:
 def test_rounding_counts_as_variation_and_is_calibrated_with() -> None:
     distance, other = FeatureDistance(CHANNELS), _pyramid(5, seed=1)
     features = distance.gather([_pyramid(40)])
-    distance.fit(features, _rounded(features))
+    distance.fit(features, _rounded(features) - features)
     scale = _scale(features.double().numpy())
     normal, rounded, seen = (
         images / scale for images in (features.double().numpy(), _rounded(features).double().numpy(), _stacked(other))
