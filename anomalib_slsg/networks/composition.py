@@ -63,9 +63,10 @@ class Composition(FeatureStatistics):
         words = _Words.learn(features)
         shares, least = words.shares_in_parts(features), _least(features)
         rounded = shares if rounding is None else words.shares_in_parts(features + rounding)
-        (unusual,) = _by_other_folds(shares, rounded - shares, least, rounded)
+        errors = rounded - shares
+        (unusual,) = _by_other_folds(shares, errors, least, rounded)
         self.words, self.mean, self.scale, self.temperature = words
-        normal = _learn(shares, rounded - shares, least)
+        normal = _learn(shares, errors, least)
         self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
         self._calibrate(unusual, LEAST_SPREAD)
 

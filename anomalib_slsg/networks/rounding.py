@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_slsg.networks.fusion import fold_batch_norm
-from anomalib_slsg.networks.precise_stem import is_precise
+from anomalib_slsg.networks.precise_stem import is_precise, to_dtype_but_stem
 
 Encoder = TypeVar("Encoder", bound=nn.Module)
 
@@ -28,29 +28,29 @@ def imitate_bfloat16(encoder: Encoder, images: Tensor, precise_stem: bool) -> En
         of layers, are rounded.
     """
     copy = fold_batch_norm(encoder, images)
+    if precise_stem:
+        to_dtype_but_stem(copy, torch.bfloat16)
+    else:
+        copy.to(torch.bfloat16)
+    copy.float()
     for module in copy.modules():
-        if not (precise_stem and is_precise(module)):
-            for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-                tensor.data = _rounded(tensor.data)
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.register_forward_pre_hook(_round_inputs)
+        if isinstance(module, nn.Conv2d | nn.Linear) and not (precise_stem and is_precise(module)):
+            module.register_forward_pre_hook(_round_inputs)
         module.register_forward_hook(_round_result)
     return copy
 
 
 def _round_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     del module
-    return tuple(_round_tensor(each) for each in inputs)
+    return tuple(_rounded(each) for each in inputs)
 
 
 def _round_result(module: nn.Module, inputs: tuple[Any, ...], result: Any) -> Any:
     del module, inputs
-    return _round_tensor(result)
+    return _rounded(result)
 
 
-def _round_tensor(value: Any) -> Any:
-    return _rounded(value) if isinstance(value, Tensor) else value
-
-
-def _rounded(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.bfloat16).to(tensor.dtype) if tensor.is_floating_point() else tensor
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return value.to(torch.bfloat16).to(value.dtype)

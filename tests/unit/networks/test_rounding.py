@@ -32,7 +32,7 @@ def test_features_are_those_of_the_network_in_bfloat16(backbone: str) -> None:
     imitated, exact = imitate_bfloat16(network.encoder, images, precise_stem=True)(images), network.encoder(images)
     for one, other, original in zip(imitated, real, exact, strict=True):
         assert one.dtype == torch.float32
-        # without the weights' rounding, or that of results, 0.8 at the most
+        # without the weights' rounding, or that of results, 0.7 at the most in the deepest level
         assert torch.cosine_similarity((one - original).flatten(), (other - original).flatten(), dim=0) > 0.9
 
 
