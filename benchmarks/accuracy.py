@@ -2,8 +2,9 @@
 
 ``python benchmarks/accuracy.py --config benchmarks/accuracy.yaml --data_root datasets`` trains and tests every
 combination that has no row yet in ``benchmarks/results/accuracy.csv`` and appends it there; an interrupted run goes on
-where it was, and a job that fails ends it and is named. ``accuracy_short.yaml`` is a matrix for a machine without
-GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are drawn from all rows.
+where it was, with SLSG in the middle of a training, and a job that fails ends it and is named. ``accuracy_short.yaml``
+is a matrix for a machine without GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are
+drawn from all rows.
 
 On Linux, ``MALLOC_MMAP_THRESHOLD_=4000000`` in the environment keeps PatchCore within its memory: while it chooses its
 coreset, arrays just below 32 MiB, those of about 30,000 patches, fragment the C library's heap, 10 MB at every step.

@@ -18,6 +18,7 @@ from anomalib.pipelines.components.base import Job, JobGenerator
 from lightning.pytorch import Callback, seed_everything
 
 from anomalib_slsg.metrics import AnomalyMapWriter
+from anomalib_slsg.pretraining.callback import FILE_NAME as PRETRAINING_STATE
 
 # Slsg's options that the generative pre-training sees, beside its own
 PRETRAINING_DEPENDS_ON = ("backbone", "encoder_weights", "stem_pool", "decoder_channels", "auto_bfloat16")
@@ -62,7 +63,7 @@ class AccuracyJob(Job):
         return self._folder(self.key) / "maps"
 
     def run(self, task_id: int | None = None) -> dict[str, str]:
-        """Do the job.
+        """Do the job; an interrupted training of Slsg goes on, and its row has no ``fit_s``.
 
         Args:
             task_id: The device, when several work at a time.
@@ -89,9 +90,14 @@ class AccuracyJob(Job):
         seed_everything(int(self.key["seed"]))
         model = make_model(self.model, self.image_size, int(self.key["seed"]))
         datamodule = make_datamodule(self.data, self.data_root)
+        unfinished = self._unfinished()
+        checkpoint = max(unfinished[-1].parent.glob("*.ckpt"), key=_time) if unfinished else None
         start = time.perf_counter()
-        self._engine(self.key, devices).fit(model, datamodule=datamodule)
-        seconds = time.perf_counter() - start
+        self._engine(self.key, devices).fit(model, datamodule=datamodule, ckpt_path=checkpoint)
+        # how long a training took in all that was interrupted is not known
+        seconds = None if unfinished else time.perf_counter() - start
+        for file in unfinished:
+            file.unlink(missing_ok=True)
         rows = []
         for name, parts in self.model.get("left_out", {}).items():
             key = {**self.key, "model": name}
@@ -117,6 +123,11 @@ class AccuracyJob(Job):
             **{"enable_progress_bar": False, **self.model.get("trainer", {})},
         )
 
+    def _unfinished(self) -> list[Path]:
+        """List what Slsg keeps of a training for as long as it trains, the latest last."""
+        files = self._folder(self.key).glob(f"**/v*/weights/lightning/{PRETRAINING_STATE}")
+        return sorted(files, key=_time)
+
     def _folder(self, key: dict[str, str]) -> Path:
         return self.work / "-".join(key.values()).replace(" ", "_")
 
@@ -126,7 +137,7 @@ class AccuracyJob(Job):
         model: AnomalibModule,
         datamodule: AnomalibDataModule,
         devices: str | list[int],
-        fit_seconds: float,
+        fit_seconds: float | None,
     ) -> dict[str, str]:
         """Test a trained model under a key: the row."""
         metrics = RawMetrics()
@@ -140,7 +151,7 @@ class AccuracyJob(Job):
         return {
             **key,
             **{name: f"{value:.4f}" for name, value in values.items()},
-            **{k: f"{s:.3f}" for k, s in seconds.items()},
+            **{k: "" if s is None else f"{s:.3f}" for k, s in seconds.items()},
         }
 
     @staticmethod
@@ -254,6 +265,10 @@ class AccuracyJobs(JobGenerator):
         digest = sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:12]
         file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest}.pt"
         return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def _names(data: dict[str, Any]) -> set[str]:

@@ -145,6 +145,53 @@ def _jobs(folder: Path, **options: Any) -> Any:
     return AccuracyJobs(Rows(folder / "accuracy.csv", folder / "lock"), folder / "work", folder, "cpu", **options)
 
 
+def test_an_interrupted_training_goes_on(
+    mvtec_loco_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is left is trained, and the row is that of an uninterrupted training."""
+    from accuracy_job import AccuracyJobs
+    from accuracy_rows import Rows
+
+    from anomalib_slsg.pretraining.gan import InpaintingGAN
+
+    (tmp_path / "loco").symlink_to(mvtec_loco_tree)
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    del matrix["models"][1], matrix["models"][0]["left_out"]
+    matrix["models"][0]["init_args"] = {**TINY, "pretraining": {"epochs": 3, "log_images_every": 0}}
+    steps: list[int] = []
+    step = InpaintingGAN.step
+
+    def counted(gan: InpaintingGAN, *arguments: Any) -> dict[str, torch.Tensor]:
+        steps.append(len(steps))
+        if len(steps) == power_cut:
+            msg = "power cut"
+            raise OSError(msg)
+        return step(gan, *arguments)
+
+    def run(folder: Path) -> dict[str, str]:
+        steps.clear()
+        (job,) = AccuracyJobs(Rows(folder / "rows.csv", folder / "lock"), folder, tmp_path, "cpu").generate_jobs(matrix)
+        return job.run()
+
+    monkeypatch.setattr(InpaintingGAN, "step", counted)
+    power_cut = 0
+    whole = run(tmp_path / "whole")
+    epoch, left = divmod(len(steps), 3)
+    assert left == 0
+    power_cut = 2 * epoch
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "cut")
+    power_cut = 1
+    with pytest.raises(RuntimeError, match="power cut"):  # before the next epoch is through
+        run(tmp_path / "cut")
+    power_cut = 0
+    continued = run(tmp_path / "cut")
+    assert len(steps) == 2 * epoch
+    assert continued["fit_s"] == ""
+    assert {**continued, "test_s": ""} == {**whole, "fit_s": "", "test_s": ""}
+    assert not list((tmp_path / "cut").rglob("pretraining.ckpt"))  # measuring anew does not go on from there
+
+
 def test_a_failing_job_ends_the_run(tmp_path: Path) -> None:
     """An option of the first job is wrong; the second one is not begun."""
     from accuracy_runners import make_runner
