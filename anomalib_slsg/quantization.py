@@ -1,19 +1,16 @@
 """Post-training quantisation that leaves the graph block's similarities alone."""
 
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
+from anomalib_slsg.openvino_graph import COMPOSITION, DISTANCE, constants, consumers, names, producers, reachable
+
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
     from openvino import Model, Node
-
-# what the exporters call the first constants of those that features are compared with
-COMPARED_WITH = ("feature_distance.whitening", "composition.words")
-NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
 
 def quantization_settings(graph: "Model") -> dict[str, Any]:
@@ -33,8 +30,8 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    names = _names(_measuring_distance(graph) | _first_convolutions(graph))
-    ignored = nncf.IgnoredScope(types=["MatMul"], names=names)
+    unrounded = names(_measuring_distance(graph) | _first_convolutions(graph))
+    ignored = nncf.IgnoredScope(types=["MatMul"], names=unrounded)
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
 
@@ -85,48 +82,21 @@ def compress_weights(graph: "Model") -> "Model":
     """
     import nncf
 
-    ignored = nncf.IgnoredScope(names=_names(_measuring_distance(graph)))
+    ignored = nncf.IgnoredScope(names=names(_measuring_distance(graph)))
     return nncf.compress_weights(graph, ignored_scope=ignored)
 
 
 def _measuring_distance(graph: "Model") -> "set[Node]":
     """The operations that distances from normal images are computed by: none, or the encoder's and their own."""
-    compared_with = [node for node in graph.get_ops() if node.get_friendly_name().endswith(COMPARED_WITH)]
-    after = _reachable(compared_with, _consumers)
-    products = [node for node in after if node.get_type_name() == "MatMul"]
-    found = after | _reachable(products, _producers)
-    return {node for node in found if node.get_type_name() not in NO_OPERATIONS}
+    after = reachable(constants(graph, DISTANCE, COMPOSITION), consumers)
+    return after | reachable([node for node in after if node.get_type_name() == "MatMul"], producers)
 
 
 def _first_convolutions(graph: "Model") -> "set[Node]":
     """The convolutions that see the image itself."""
-    found = _reachable(graph.get_parameters(), lambda node: [] if _convolves(node) else _consumers(node))
+    found = reachable(graph.get_parameters(), lambda node: [] if _convolves(node) else consumers(node))
     return {node for node in found if _convolves(node)}
-
-
-def _names(nodes: "set[Node]") -> list[str]:
-    return sorted(node.get_friendly_name() for node in nodes)
 
 
 def _convolves(node: "Node") -> bool:
     return node.get_type_name() == "Convolution"
-
-
-def _consumers(node: "Node") -> "list[Node]":
-    return [target.get_node() for output in node.outputs() for target in output.get_target_inputs()]
-
-
-def _producers(node: "Node") -> "list[Node]":
-    return [source.get_source_output().get_node() for source in node.inputs()]
-
-
-def _reachable(start: "Iterable[Node]", neighbours: "Callable[[Node], list[Node]]") -> "set[Node]":
-    """Everything that leads from ``start`` on, and itself."""
-    found: set[Node] = set()
-    waiting = list(start)
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting += neighbours(node)
-    return found

@@ -134,9 +134,13 @@ class _Words(NamedTuple):
     def shares(self, features: Tensor) -> Tensor:
         """Share of each word in images (B, C, H, W): (B, K)."""
         cells = (features.flatten(2) - self.mean[:, None]) / self.scale[:, None]  # (B, C, H W)
-        # a softmax of -|c - w|^2, less |c|^2, which all words have in common
-        closeness = 2 * (self.words @ cells) - self.words.square().sum(dim=1, keepdim=True)  # (B, K, H W)
-        return torch.softmax(closeness / self.temperature, dim=1).mean(dim=2)
+        # half of -|c - w|^2, less -|c|^2, which all words have in common
+        closeness = self.words @ cells - self.words.square().sum(dim=1, keepdim=True) / 2  # (B, K, H W)
+        # OpenVINO rounds what enters a softmax, to little effect if the largest is 0, and would round a subtraction
+        # (see keep_composition_unrounded)
+        largest = closeness.amax(dim=1, keepdim=True)
+        logits = closeness * (2 / self.temperature) + largest * (-2 / self.temperature)
+        return torch.softmax(logits, dim=1).mean(dim=2)
 
     def shares_in_parts(self, features: Tensor) -> Tensor:
         """The same of any number of images: all at once they would take gigabytes."""
@@ -161,7 +165,7 @@ def _learn(shares: Tensor, rounding: Tensor, least: float) -> Normal:
 
 def _distances(normal: Normal, shares: Tensor) -> Tensor:
     """How far compositions (B, K) are from a normal one: (B,)."""
-    return normal.distances(shares[:, :, None, None]).flatten()
+    return normal.distances(shares.reshape(*shares.shape, 1, 1)).flatten()
 
 
 def _by_other_folds(normal: Tensor, rounding: Tensor, least: float, *groups: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from anomalib.deploy import CompressionType, OpenVINOInferencer
 from anomalib.engine import Engine
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.composition import Composition
+from anomalib_slsg.networks.feature_distance import FeatureDistance
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, RunCommand
@@ -141,6 +144,11 @@ def test_quantised_models_leave_the_image_and_similarities_unrounded(
     assert before["Convolution"][1] == "FakeQuantize"
 
 
+@torch.no_grad()
+def _fit_to_noise(part: FeatureDistance | Composition, encoder: torch.nn.Module) -> None:
+    part.fit(part.gather([encoder(torch.rand(12, 3, 32, 32))]))
+
+
 @pytest.mark.parametrize("kept", ["feature_distance", "composition"])
 def test_what_measures_features_stays_unrounded(
     kept: str, loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
@@ -151,8 +159,7 @@ def test_what_measures_features_stays_unrounded(
     seg_net = loaded.model.seg_net
     for part in {"feature_distance", "composition"} - {kept}:
         setattr(seg_net, part, None)
-    with torch.no_grad():
-        seg_net.statistics[0].fit(seg_net.statistics[0].gather([seg_net.encoder(torch.rand(12, 3, 32, 32))]))
+    _fit_to_noise(seg_net.statistics[0], seg_net.encoder)
     exported = loaded.to_openvino(
         tmp_path, input_size=(32, 32), compression_type=CompressionType.INT8_PTQ, datamodule=make_folder()
     )
@@ -174,6 +181,26 @@ def test_what_measures_features_stays_unrounded(
     assert kinds.count("Convolution") > 5  # the encoder's
     assert "FakeQuantize" not in kinds
     assert "FakeQuantize" in {operation.get_type_name() for operation in operations.values()}  # the decoder's
+
+
+@pytest.mark.parametrize("compression", [None, CompressionType.FP16, CompressionType.INT8, CompressionType.INT8_PTQ])
+def test_composition_is_marked_as_unrounded(
+    compression: CompressionType | None, loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """From the choice of channels to the image score; tests/unit/test_unrounded_composition.py runs what is marked."""
+    import openvino
+
+    seg_net = loaded.model.seg_net
+    _fit_to_noise(seg_net.composition, seg_net.encoder)
+    exported = loaded.to_openvino(tmp_path, input_size=(32, 32), compression_type=compression, datamodule=make_folder())
+    layers = {layer.get("name"): layer for layer in ElementTree.parse(exported).iterfind("layers/layer")}
+    marked = {name for name, layer in layers.items() if layer.find("rt_info/attribute[@name='precise']") is not None}
+    kinds = [layers[name].get("type") for name in marked]
+    # cells to words; deviations to whitened ones; those to examples
+    assert kinds.count("MatMul") == 3
+    assert {"Gather", "SoftMax", "ReduceMax", "ReduceMean", "pred_score"} <= {*kinds, *marked}
+    assert "Convolution" not in kinds
+    openvino.compile_model(exported, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
 
 
 @pytest.mark.parametrize("distance", [False, True])

@@ -1,0 +1,59 @@
+"""Keeps OpenVINO from rounding what composition computes. Not in the paper."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from anomalib_slsg.files import write_atomically
+from anomalib_slsg.openvino_graph import COMPOSITION, constants, consumers, names, producers, reachable
+
+if TYPE_CHECKING:
+    from openvino import Node
+
+# OpenVINO's own marks: of what is not rounded, which newer versions write otherwise and still read, and of what expands
+# constants of 16 bits when they are used instead of when they are loaded
+UNROUNDED, EXPANDED_LATE = "precise", "decompression"
+
+
+def keep_composition_unrounded(file: Path) -> None:
+    """Mark composition's operations, so that OpenVINO leaves them in 32 bits where it computes in fewer, as torch does.
+
+    What is rounded to bfloat16, OpenVINO's choice on processors that are fast at it, has a composition that is far
+    from all normal ones, whose closeness to words is a small difference of large numbers.
+
+    OpenVINO makes new operations of some, which have no mark: of a subtraction (unless of a constant), a softmax, a
+    multiplication by 2 or -1, which it moves into a product, and a product with constants of 16 bits that are expanded
+    late. So there are none but the softmax in :class:`~anomalib_slsg.networks.composition.Composition`, and constants
+    are expanded when they are loaded.
+
+    Args:
+        file: Exported Slsg (.xml), which is rewritten; one without composition stays as it is.
+    """
+    import openvino
+
+    graph = openvino.Core().read_model(file)
+    after = reachable(constants(graph, COMPOSITION), consumers)
+    before = reachable([node for node in after if node.get_type_name() == "MatMul"], _back_to_the_choice)
+    unrounded = set(names(after | before))
+    if not unrounded:
+        return
+    tree = ElementTree.parse(file)
+    for layer in tree.iterfind("layers/layer"):
+        if layer.get("name") in unrounded:
+            _mark(layer)
+    write_atomically(file, lambda path: tree.write(path, encoding="utf-8", xml_declaration=True))
+
+
+def _back_to_the_choice(node: "Node") -> "list[Node]":
+    """What an operation needs, but for what is made before channels are chosen from both maps."""
+    return [] if node.get_type_name() == "Concat" else producers(node)
+
+
+def _mark(layer: ElementTree.Element) -> None:
+    information = layer.find("rt_info")
+    if information is None:
+        information = ElementTree.Element("rt_info")
+        layer.insert(0 if layer.find("data") is None else 1, information)  # the order that OpenVINO writes
+    for attribute in information.findall(f"attribute[@name='{EXPANDED_LATE}']"):
+        information.remove(attribute)
+    ElementTree.SubElement(information, "attribute", {"name": UNROUNDED, "version": "0"})

@@ -1,0 +1,86 @@
+"""Composition in OpenVINO's bfloat16, by the real runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anomalib_slsg.networks.composition import Composition
+from anomalib_slsg.unrounded_composition import keep_composition_unrounded
+
+CHANNELS = (60, 60)
+SIDE = 16
+
+
+class Measured(nn.Module):
+    """Names buffers as SegNet does."""
+
+    def __init__(self, composition: Composition) -> None:
+        super().__init__()
+        self.composition = composition
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        return self.composition([fine, coarse])
+
+
+def _images(number: int, seed: int, parts: tuple[int, ...] = (40, 12, 8, 4)) -> list[Tensor]:
+    """Pyramids of images with so many cells of each kind, which vary little. bfloat16 holds their features."""
+    kinds = torch.randn(4, sum(CHANNELS), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.repeat_interleave(torch.arange(4), torch.tensor(parts)).reshape(1, SIDE // 2, SIDE // 2)
+    kind = kind.expand(number, -1, -1)
+    cells = (kinds[kind] + 0.1 * torch.randn(*kind.shape, sum(CHANNELS), generator=generator)).permute(0, 3, 1, 2)
+    coarse = cells[:, CHANNELS[0] :]
+    return [
+        level.bfloat16().float()
+        for level in (nn.functional.interpolate(cells[:, : CHANNELS[0]], scale_factor=2), coarse)
+    ]
+
+
+@pytest.fixture(scope="module")
+def composition() -> Composition:
+    """One that has evidence against normal images, too, so that what rounding does to them shows."""
+    fitted = Composition(CHANNELS)
+    fitted.fit(fitted.gather([_images(40, seed=1)]))
+    fitted.median -= 3 * fitted.spread
+    return fitted
+
+
+def _export(composition: Composition, pyramid: list[Tensor], folder: Path, sixteen_bits: bool = False) -> Path:
+    torch.onnx.export(Measured(composition).eval(), tuple(pyramid), folder / "model.onnx", dynamo=True)
+    openvino.save_model(openvino.convert_model(folder / "model.onnx"), folder / "model.xml", sixteen_bits)
+    return folder / "model.xml"
+
+
+def _evidence(file: Path, precision: str, pyramid: list[Tensor]) -> np.ndarray:
+    compiled = openvino.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    return compiled([level.numpy() for level in pyramid])[0]
+
+
+@pytest.mark.skipif(
+    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="OpenVINO computes in 32 bits on processors without bfloat16",
+)
+@pytest.mark.parametrize("sixteen_bits", [False, True], ids=["FP32 file", "FP16 file"])
+def test_bfloat16_computes_what_32_bits_do(composition: Composition, sixteen_bits: bool, tmp_path: Path) -> None:
+    pyramid = _images(4, seed=2)
+    file = _export(composition, pyramid, tmp_path, sixteen_bits)
+    exact = _evidence(file, "f32", pyramid)
+    assert np.abs(_evidence(file, "bf16", pyramid) - exact).max() > 0.3
+    keep_composition_unrounded(file)
+    np.testing.assert_array_equal(_evidence(file, "f32", pyramid), exact)
+    np.testing.assert_allclose(_evidence(file, "bf16", pyramid), exact, atol=0.02)
+
+
+def test_other_graphs_stay_as_they_are(tmp_path: Path) -> None:
+    operations = openvino.opset13
+    image = operations.parameter([1, 4], np.float32)
+    product = operations.matmul(image, operations.constant(np.eye(4, dtype=np.float32)), False, False)
+    file = tmp_path / "model.xml"
+    openvino.save_model(openvino.Model([product], [image]), file)
+    content = file.read_bytes()
+    keep_composition_unrounded(file)
+    assert file.read_bytes() == content
