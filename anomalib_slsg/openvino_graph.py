@@ -11,12 +11,12 @@ DISTANCE, COMPOSITION = "feature_distance.whitening", "composition.words"
 NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
 
-def constants(graph: "Model", *names: str) -> "list[Node]":
+def constants(graph: "Model", *wanted: str) -> "list[Node]":
     """The constants of these names; those of 16 bits have longer ones."""
     return [
         node
         for node in graph.get_ops()
-        if node.get_type_name() == "Constant" and any(name in node.get_friendly_name() for name in names)
+        if node.get_type_name() == "Constant" and any(name in node.get_friendly_name() for name in wanted)
     ]
 
 

@@ -21,10 +21,11 @@ def keep_composition_unrounded(file: Path) -> None:
     What is rounded to bfloat16, OpenVINO's choice on processors that are fast at it, has a composition that is far
     from all normal ones, whose closeness to words is a small difference of large numbers.
 
-    OpenVINO makes new operations of some, which have no mark: of a subtraction (unless of a constant), a softmax, a
-    multiplication by 2 or -1, which it moves into a product, and a product with constants of 16 bits that are expanded
-    late. So there are none but the softmax in :class:`~anomalib_slsg.networks.composition.Composition`, and constants
-    are expanded when they are loaded.
+    OpenVINO does as it is told from 2026.4 on; before, it rounds all the same. It makes new operations of some, which
+    have no mark: of a subtraction (unless of a constant), a softmax, a multiplication by 2 or -1, which it moves into a
+    product, and a product with constants of 16 bits that are expanded late. So there are none but the softmax in
+    :class:`~anomalib_slsg.networks.composition.Composition`, and constants are expanded when they are loaded. In models
+    quantised to 8 bits OpenVINO also rounds cells once they are standardised, which changes little.
 
     Args:
         file: Exported Slsg (.xml), which is rewritten; one without composition stays as it is.
@@ -54,6 +55,7 @@ def _mark(layer: ElementTree.Element) -> None:
     if information is None:
         information = ElementTree.Element("rt_info")
         layer.insert(0 if layer.find("data") is None else 1, information)  # the order that OpenVINO writes
-    for attribute in information.findall(f"attribute[@name='{EXPANDED_LATE}']"):
-        information.remove(attribute)
+    for attribute in information.findall("attribute"):
+        if attribute.get("name") in (UNROUNDED, EXPANDED_LATE):  # a mark that is there twice makes files unreadable
+            information.remove(attribute)
     ElementTree.SubElement(information, "attribute", {"name": UNROUNDED, "version": "0"})

@@ -2,7 +2,7 @@
 
 ``python benchmarks/accuracy.py --config benchmarks/accuracy.yaml --data_root datasets`` trains and tests every
 combination that has no row yet in ``benchmarks/results/accuracy.csv`` and appends it there; an interrupted run goes on
-where it was, with SLSG in the middle of a training, and a job that fails ends it and is named. ``accuracy_short.yaml``
+where it was, with SLSG even inside a training, and a job that fails ends it and is named. ``accuracy_short.yaml``
 is a matrix for a machine without GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are
 drawn from all rows.
 

@@ -17,8 +17,8 @@ from anomalib.models import AnomalibModule
 from anomalib.pipelines.components.base import Job, JobGenerator
 from lightning.pytorch import Callback, seed_everything
 
+from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics import AnomalyMapWriter
-from anomalib_slsg.pretraining.callback import FILE_NAME as PRETRAINING_STATE
 
 # Slsg's options that the generative pre-training sees, beside its own
 PRETRAINING_DEPENDS_ON = ("backbone", "encoder_weights", "stem_pool", "decoder_channels", "auto_bfloat16")
@@ -63,7 +63,7 @@ class AccuracyJob(Job):
         return self._folder(self.key) / "maps"
 
     def run(self, task_id: int | None = None) -> dict[str, str]:
-        """Do the job; an interrupted training of Slsg goes on, and its row has no ``fit_s``.
+        """Do the job. If the same one was interrupted, Slsg goes on from its last checkpoint; the row has no ``fit_s``.
 
         Args:
             task_id: The device, when several work at a time.
@@ -84,20 +84,17 @@ class AccuracyJob(Job):
             raise RuntimeError(msg) from error
         for row in rows:
             self.rows.add(row)
+        self._under_way.unlink()
         return rows[-1]
 
     def _measure(self, devices: str | list[int]) -> list[dict[str, str]]:
         seed_everything(int(self.key["seed"]))
         model = make_model(self.model, self.image_size, int(self.key["seed"]))
         datamodule = make_datamodule(self.data, self.data_root)
-        unfinished = self._unfinished()
-        checkpoint = max(unfinished[-1].parent.glob("*.ckpt"), key=_time) if unfinished else None
+        checkpoint = self._begin()
         start = time.perf_counter()
         self._engine(self.key, devices).fit(model, datamodule=datamodule, ckpt_path=checkpoint)
-        # how long a training took in all that was interrupted is not known
-        seconds = None if unfinished else time.perf_counter() - start
-        for file in unfinished:
-            file.unlink(missing_ok=True)
+        seconds = time.perf_counter() - start if checkpoint is None else None  # before an interruption: not known
         rows = []
         for name, parts in self.model.get("left_out", {}).items():
             key = {**self.key, "model": name}
@@ -123,10 +120,19 @@ class AccuracyJob(Job):
             **{"enable_progress_bar": False, **self.model.get("trainer", {})},
         )
 
-    def _unfinished(self) -> list[Path]:
-        """List what Slsg keeps of a training for as long as it trains, the latest last."""
-        files = self._folder(self.key).glob(f"**/v*/weights/lightning/{PRETRAINING_STATE}")
-        return sorted(files, key=_time)
+    def _begin(self) -> Path | None:
+        """Note that a job is under way. Where the same one was: its last checkpoint, if it is one of Slsg's."""
+        job = json.dumps([self.model, self.data, self.image_size], sort_keys=True)
+        if not self._under_way.exists() or self._under_way.read_text(encoding="utf-8") != job:
+            write_atomically(self._under_way, lambda path: path.write_text(job, encoding="utf-8"))
+        if not _is_slsg(self.model):
+            return None
+        files = self._folder(self.key).glob("**/v*/weights/lightning/*.ckpt")  # of every attempt
+        return max((file for file in files if _time(file) > _time(self._under_way)), key=_time, default=None)
+
+    @property
+    def _under_way(self) -> Path:
+        return self._folder(self.key) / "under_way.json"
 
     def _folder(self, key: dict[str, str]) -> Path:
         return self.work / "-".join(key.values()).replace(" ", "_")
@@ -241,7 +247,7 @@ class AccuracyJobs(JobGenerator):
 
     def _job(self, matrix: dict[str, Any], model: dict[str, Any], data: dict[str, Any], seed: int) -> AccuracyJob:
         size = tuple(matrix["image_size"])
-        if matrix.get("share_pretraining") and model["class_path"].endswith("Slsg"):
+        if matrix.get("share_pretraining") and _is_slsg(model):
             model = self._with_shared_pretraining(model, data, seed, size)
         key = {
             "model": model["name"],
@@ -265,6 +271,10 @@ class AccuracyJobs(JobGenerator):
         digest = sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:12]
         file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest}.pt"
         return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}
+
+
+def _is_slsg(model: dict[str, Any]) -> bool:
+    return str(model["class_path"]).endswith("Slsg")
 
 
 def _time(path: Path) -> int:

@@ -65,7 +65,6 @@ def to_openvino_int8(model: "AnomalibModule", folder: Path, shape: Shape) -> Pat
 
     from anomalib_slsg import Slsg
     from anomalib_slsg.quantization import quantization_settings
-    from anomalib_slsg.unrounded_composition import keep_composition_unrounded
 
     generator = np.random.default_rng(0)
     exported = folder / "weights" / "openvino_int8" / "model.xml"
@@ -76,8 +75,6 @@ def to_openvino_int8(model: "AnomalibModule", folder: Path, shape: Shape) -> Pat
         settings = quantization_settings(graph) if isinstance(model, Slsg) else {}
         quantised = nncf.quantize(graph, nncf.Dataset(images), subset_size=len(images), **settings)
         openvino.save_model(quantised, exported, compress_to_fp16=False)
-        if isinstance(model, Slsg):
-            keep_composition_unrounded(exported)
     return exported
 
 

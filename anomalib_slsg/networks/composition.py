@@ -165,6 +165,7 @@ def _learn(shares: Tensor, rounding: Tensor, least: float) -> Normal:
 
 def _distances(normal: Normal, shares: Tensor) -> Tensor:
     """How far compositions (B, K) are from a normal one: (B,)."""
+    # OpenVINO would round at the new operation that it makes of an index by None, see keep_composition_unrounded
     return normal.distances(shares.reshape(*shares.shape, 1, 1)).flatten()
 
 

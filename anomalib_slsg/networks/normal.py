@@ -57,8 +57,8 @@ class Normal(NamedTuple):
         """
         deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
         whitened = self.whitening @ deviations
-        # |w - e|^2 by a product, which needs no tensor of all differences, nor another one of the examples' size;
-        # without multiplying it by -2, which OpenVINO does not leave unrounded, see keep_composition_unrounded
+        # |w - e|^2 by a product, which needs no tensor of all differences, nor another one of the examples' size. Its
+        # maximum is multiplied by -2, and not itself, which OpenVINO would round, see keep_composition_unrounded.
         lengths = torch.linalg.vector_norm(self.examples, dim=2, keepdim=True).square()  # (H W, N, 1)
         nearest = (self.examples @ whitened - lengths / 2).amax(dim=1)  # (H W, B): half of |w|^2 - |w - e|^2
         squares = (whitened.square().sum(dim=1) + nearest * -2.0).clamp(min=0) / features.shape[1]

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,51 +146,106 @@ def _jobs(folder: Path, **options: Any) -> Any:
     return AccuracyJobs(Rows(folder / "accuracy.csv", folder / "lock"), folder / "work", folder, "cpu", **options)
 
 
-def test_an_interrupted_training_goes_on(
-    mvtec_loco_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only what is left is trained, and the row is that of an uninterrupted training."""
+@pytest.fixture
+def run_tiny_slsg(mvtec_loco_tree: Path, tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Run a job of three epochs of pre-training in a folder; options change the trainer's or SLSG's."""
     from accuracy_job import AccuracyJobs
     from accuracy_rows import Rows
-
-    from anomalib_slsg.pretraining.gan import InpaintingGAN
 
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     del matrix["models"][1], matrix["models"][0]["left_out"]
-    matrix["models"][0]["init_args"] = {**TINY, "pretraining": {"epochs": 3, "log_images_every": 0}}
-    steps: list[int] = []
-    step = InpaintingGAN.step
+    pretraining = {"epochs": 3, "log_images_every": 0}
 
-    def counted(gan: InpaintingGAN, *arguments: Any) -> dict[str, torch.Tensor]:
-        steps.append(len(steps))
-        if len(steps) == power_cut:
-            msg = "power cut"
-            raise OSError(msg)
-        return step(gan, *arguments)
-
-    def run(folder: Path) -> dict[str, str]:
-        steps.clear()
-        (job,) = AccuracyJobs(Rows(folder / "rows.csv", folder / "lock"), folder, tmp_path, "cpu").generate_jobs(matrix)
+    def run(folder: str, results: str = "rows.csv", max_steps: int = 1, **options: Any) -> dict[str, str]:
+        matrix["models"][0]["init_args"] = {**TINY, "pretraining": pretraining, **options}
+        matrix["models"][0]["trainer"]["max_steps"] = max_steps
+        rows = Rows(tmp_path / folder / results, tmp_path / folder / "lock")
+        (job,) = AccuracyJobs(rows, tmp_path / folder, tmp_path, "cpu").generate_jobs(matrix)
         return job.run()
 
-    monkeypatch.setattr(InpaintingGAN, "step", counted)
-    power_cut = 0
-    whole = run(tmp_path / "whole")
-    epoch, left = divmod(len(steps), 3)
+    return run
+
+
+class PowerCut:
+    """Counts the calls of a method and fails at one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+        self.calls, self.at = 0, 0
+        method = getattr(owner, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.at:
+                msg = "power cut"
+                raise OSError(msg)
+            return method(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    def next_at(self, call: int) -> None:
+        """Fail at a call from now on; 0 is never."""
+        self.calls, self.at = 0, call
+
+
+def test_an_interrupted_pre_training_goes_on(
+    run_tiny_slsg: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is left is trained, and the row is that of an uninterrupted training."""
+    from anomalib_slsg.pretraining.gan import InpaintingGAN
+
+    steps = PowerCut(monkeypatch, InpaintingGAN, "step")
+    whole = run_tiny_slsg("whole")
+    epoch, left = divmod(steps.calls, 3)
     assert left == 0
-    power_cut = 2 * epoch
-    with pytest.raises(RuntimeError, match="power cut"):
-        run(tmp_path / "cut")
-    power_cut = 1
-    with pytest.raises(RuntimeError, match="power cut"):  # before the next epoch is through
-        run(tmp_path / "cut")
-    power_cut = 0
-    continued = run(tmp_path / "cut")
-    assert len(steps) == 2 * epoch
-    assert continued["fit_s"] == ""
+    for call in (2 * epoch, 1):  # the second time before the next epoch is through
+        steps.next_at(call)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run_tiny_slsg("cut")
+    steps.next_at(0)
+    continued = run_tiny_slsg("cut")
+    assert steps.calls == 2 * epoch
+    assert float(whole["fit_s"]) > 0
     assert {**continued, "test_s": ""} == {**whole, "fit_s": "", "test_s": ""}
-    assert not list((tmp_path / "cut").rglob("pretraining.ckpt"))  # measuring anew does not go on from there
+    steps.next_at(0)
+    assert run_tiny_slsg("cut", results="anew.csv")["fit_s"] != ""
+    assert steps.calls == 3 * epoch
+
+
+def test_an_interrupted_segmentation_goes_on(
+    run_tiny_slsg: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the last attempt's checkpoint, and not if options have changed since."""
+    from accuracy_job import AccuracyJob
+
+    from anomalib_slsg import Slsg
+    from anomalib_slsg.pretraining.gan import InpaintingGAN
+
+    pretraining, training = PowerCut(monkeypatch, InpaintingGAN, "step"), PowerCut(monkeypatch, Slsg, "training_step")
+    testing = PowerCut(monkeypatch, AccuracyJob, "_test")
+    kept = 0
+    for attempt, call in enumerate((4, 3)):
+        training.next_at(call)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run_tiny_slsg("cut", max_steps=7)
+        (file,) = (tmp_path / "cut").rglob(f"v{attempt}/weights/lightning/model.ckpt")
+        before, kept = kept, torch.load(file, weights_only=False)["global_step"]
+        assert before < kept < before + call
+    pretraining.next_at(0)
+    training.next_at(0)
+    testing.next_at(1)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_tiny_slsg("cut", max_steps=7)
+    assert training.calls == 7 - kept
+    training.next_at(0)
+    assert run_tiny_slsg("cut", max_steps=7)["fit_s"] == ""
+    assert training.calls == pretraining.calls == 0
+    training.next_at(4)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_tiny_slsg("changed", max_steps=7)
+    training.next_at(0)
+    assert run_tiny_slsg("changed", max_steps=7, learning_rate=0.01)["fit_s"] != ""
+    assert training.calls == 7
 
 
 def test_a_failing_job_ends_the_run(tmp_path: Path) -> None:
