@@ -94,6 +94,8 @@ class Slsg(AnomalibModule):
         composition: Add to the evidence of the image score how unusual it is what the image is made of, wherever its
             parts lie: one too many, or one that does not belong to the others. Maps stay as they are. Not in the
             paper, either. Values and needs are those of ``feature_distance``.
+        initial_features: Measure both by the features of a second encoder, which keeps ``encoder_weights`` as they are,
+            instead of by those of the encoder that GPT-Net has trained. It takes memory and an encoder's time.
         focal_weight: alpha_4 of equation 11 (Table 7: 0 for "w/o focal loss").
         l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
         auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").
@@ -144,6 +146,7 @@ class Slsg(AnomalibModule):
         bottleneck_skip: bool = True,
         feature_distance: bool | Literal["auto"] = "auto",
         composition: bool | Literal["auto"] = "auto",
+        initial_features: bool = False,
         focal_weight: float = 0.4,
         l1_weight: float = 0.6,
         auxiliary_weight: float = 0.3,
@@ -174,6 +177,9 @@ class Slsg(AnomalibModule):
         check_choice("model.encoder_statistics", encoder_statistics, ("reestimated", "batch", "kept"))
         check_choice("model.feature_distance", feature_distance, (True, False, "auto"))
         check_choice("model.composition", composition, (True, False, "auto"))
+        if initial_features and encoder_weights is None:
+            msg = "model.initial_features needs weights that tell something: give model.encoder_weights"
+            raise ValueError(msg)
         check_number("model.learning_rate", learning_rate, 0, open_low=True)
         check_number("model.momentum", momentum, 0, 1, open_high=True)
         check_number("model.weight_decay", weight_decay, 0)
@@ -207,6 +213,7 @@ class Slsg(AnomalibModule):
             bottleneck_skip=bottleneck_skip,
             feature_distance=feature_distance is not False,
             composition=composition is not False,
+            initial_encoder=initial_features,
         )
         self.model = SlsgModel(seg_net, score_pixels=score_pixels, auto_bfloat16=auto_bfloat16)
         if freeze_encoder:
@@ -293,6 +300,9 @@ class Slsg(AnomalibModule):
                 logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
             else:
                 load_encoder_weights(self.model.seg_net.encoder, self.encoder_weights)
+        initial_encoder = self.model.seg_net.initial_encoder
+        if initial_encoder is not None and self.trainer.ckpt_path is None:
+            load_encoder_weights(initial_encoder, cast("str", self.encoder_weights))
         self._gather_normal_images()
 
     def on_train_start(self) -> None:
@@ -321,7 +331,8 @@ class Slsg(AnomalibModule):
         if not unfitted:
             return
         options = " and ".join(f"model.{part.option}" for part in unfitted)
-        if not self.freeze_encoder or self.encoder_statistics == "batch":
+        trained = not self.freeze_encoder or self.encoder_statistics == "batch"
+        if trained and seg_net.initial_encoder is None:
             logger.warning(
                 "%s: left out, because the encoder has to stay as it is, with model.freeze_encoder=true and "
                 "model.encoder_statistics other than 'batch'.",
@@ -331,14 +342,14 @@ class Slsg(AnomalibModule):
         if len(self.normal_images) < 2:
             logger.warning("%s: left out, because at least two normal images are needed, and there is one.", options)
             return
-        seg_net.encoder.eval()
+        seg_net.measured_encoder.eval()
         wanted = self._those_that_separate(unfitted)
         if not wanted:
             return
         features, rounding, size = self._features_and_rounding(wanted[0])
         for part in wanted:
             if isinstance(part, FeatureDistance):
-                part.fit(features, rounding, size, offsets(seg_net.encoder, size, self.device))
+                part.fit(features, rounding, size, offsets(seg_net.measured_encoder, size, self.device))
             else:
                 part.fit(features, rounding)
 
@@ -349,7 +360,7 @@ class Slsg(AnomalibModule):
         that resize give images of 8 bits, and processors compute in bfloat16, torch and OpenVINO each in its own way;
         images take turns with these two.
         """
-        encoder = self.model.seg_net.encoder
+        encoder = self.model.seg_net.measured_encoder
         example = next(self._whole_images(1))
         rounded_encoders = [imitate_bfloat16(encoder, example, precise_stem) for precise_stem in (True, False)]
         features: list[Tensor] = []
@@ -368,7 +379,7 @@ class Slsg(AnomalibModule):
         """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""
         if all(getattr(self, part.option) is True for part in parts):
             return parts
-        encoder, generator = self.model.seg_net.encoder, stream(self._seed, DISTANCE_STREAM)
+        encoder, generator = self.model.seg_net.measured_encoder, stream(self._seed, DISTANCE_STREAM)
         normal = parts[0].gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
         chosen = self._spread_evenly(JUDGED_IMAGES)
         simulated = (

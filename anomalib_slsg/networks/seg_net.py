@@ -38,6 +38,7 @@ class SegNet(nn.Module):
         feature_distance: Add the distance of features from those of normal images at the same place to what the
             decoder finds; not in the paper.
         composition: Measure how unusual it is what images are made of; not in the paper.
+        initial_encoder: Measure both by the features of a second encoder, which nothing trains.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class SegNet(nn.Module):
         bottleneck_skip_channels: int = 32,
         feature_distance: bool = False,
         composition: bool = False,
+        initial_encoder: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = ResNetEncoder(backbone, stem_pool=stem_pool)
@@ -78,11 +80,27 @@ class SegNet(nn.Module):
         # exceeds the probability that the head's bias alone stands for.
         for layer in (self.decoder.head, self.auxiliary_head.to_pixels):
             nn.init.constant_(cast("Tensor", layer.bias), RARITY)
+        # last, so that the others' random weights are the same with and without it
+        self.initial_encoder = None
+        if initial_encoder and self.statistics:
+            self.initial_encoder = ResNetEncoder(backbone, stem_pool=stem_pool).requires_grad_(False).eval()
 
     @property
     def statistics(self) -> list[FeatureDistance | Composition]:
         """What is learnt from normal features, fitted or not."""
         return [part for part in (self.feature_distance, self.composition) if part is not None]
+
+    @property
+    def measured_encoder(self) -> ResNetEncoder:
+        """The one whose features are compared with normal ones."""
+        return self.encoder if self.initial_encoder is None else self.initial_encoder
+
+    def train(self, mode: bool = True) -> "SegNet":
+        """Set the mode of all but the initial encoder, which stays as it is."""
+        super().train(mode)
+        if self.initial_encoder is not None:
+            self.initial_encoder.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment anomalies.
@@ -107,14 +125,15 @@ class SegNet(nn.Module):
         """
         features, related = self._relate(images)
         log_odds = self._decode(features, related).float()
-        if self.feature_distance is not None and self.feature_distance.fitted:
-            with full_precision(images.device):
-                distance = self.feature_distance(features, (images.shape[-2], images.shape[-1]))
-                log_odds = add_evidence(log_odds, distance, RARITY)
         evidence = None
-        if self.composition is not None and self.composition.fitted:
+        if any(part.fitted for part in self.statistics):
+            measured = features if self.initial_encoder is None else self.initial_encoder(images)
             with full_precision(images.device):
-                evidence = self.composition(features)
+                if self.feature_distance is not None and self.feature_distance.fitted:
+                    distance = self.feature_distance(measured, (images.shape[-2], images.shape[-1]))
+                    log_odds = add_evidence(log_odds, distance, RARITY)
+                if self.composition is not None and self.composition.fitted:
+                    evidence = self.composition(measured)
         return torch.sigmoid(log_odds), evidence
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +162,8 @@ class SegNet(nn.Module):
         folded = fold_batch_norm(self, images, shared=self.statistics)
         folded.auxiliary_head = nn.Identity()
         if dtype is not None:
-            for part in (folded.encoder, folded.squeeze, folded.decoder.up, folded.decoder.blocks):
+            encoders = folded.encoder, folded.initial_encoder
+            for part in (*encoders, folded.squeeze, folded.decoder.up, folded.decoder.blocks):
                 if part is not None:
                     to_dtype_but_stem(part, dtype)
         return folded
