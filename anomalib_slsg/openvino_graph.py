@@ -11,13 +11,24 @@ DISTANCE, COMPOSITION = "feature_distance.whitening", "composition.words"
 NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
 
-def constants(graph: "Model", *wanted: str) -> "list[Node]":
-    """The constants of these names; those of 16 bits have longer ones."""
-    return [
+def comparing(graph: "Model", *wanted: str, back: "Callable[[Node], list[Node]] | None" = None) -> "set[Node]":
+    """Find what compares features with normal ones.
+
+    Args:
+        graph: OpenVINO model of an exported Slsg.
+        *wanted: Names of constants; where they are rounded to 16 bits they have longer ones.
+        back: What is needed for a product with them, as far as it is wanted; everything if left out.
+
+    Returns:
+        All that follows from the constants, and what leads to products among it; none if there are no such constants.
+    """
+    constants = [
         node
         for node in graph.get_ops()
         if node.get_type_name() == "Constant" and any(name in node.get_friendly_name() for name in wanted)
     ]
+    after = reachable(constants, consumers)
+    return after | reachable([node for node in after if node.get_type_name() == "MatMul"], back or producers)
 
 
 def consumers(node: "Node") -> "list[Node]":

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_slsg.openvino_graph import COMPOSITION, DISTANCE, constants, consumers, names, producers, reachable
+from anomalib_slsg.openvino_graph import COMPOSITION, DISTANCE, comparing, consumers, names, reachable
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
@@ -88,8 +88,7 @@ def compress_weights(graph: "Model") -> "Model":
 
 def _measuring_distance(graph: "Model") -> "set[Node]":
     """The operations that distances from normal images are computed by: none, or the encoder's and their own."""
-    after = reachable(constants(graph, DISTANCE, COMPOSITION), consumers)
-    return after | reachable([node for node in after if node.get_type_name() == "MatMul"], producers)
+    return comparing(graph, DISTANCE, COMPOSITION)
 
 
 def _first_convolutions(graph: "Model") -> "set[Node]":

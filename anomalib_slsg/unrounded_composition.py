@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from anomalib_slsg.files import write_atomically
-from anomalib_slsg.openvino_graph import COMPOSITION, constants, consumers, names, producers, reachable
+from anomalib_slsg.openvino_graph import COMPOSITION, comparing, names, producers
 
 if TYPE_CHECKING:
     from openvino import Node
@@ -33,9 +33,7 @@ def keep_composition_unrounded(file: Path) -> None:
     import openvino
 
     graph = openvino.Core().read_model(file)
-    after = reachable(constants(graph, COMPOSITION), consumers)
-    before = reachable([node for node in after if node.get_type_name() == "MatMul"], _back_to_the_choice)
-    unrounded = set(names(after | before))
+    unrounded = set(names(comparing(graph, COMPOSITION, back=_back_to_the_choice)))
     if not unrounded:
         return
     tree = ElementTree.parse(file)

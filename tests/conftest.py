@@ -28,6 +28,14 @@ def official_spro() -> Path:
     return folder
 
 
+@pytest.fixture
+def openvino_bfloat16() -> None:
+    """Skip where OpenVINO computes in 32 bits although it is asked for bfloat16."""
+    openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("OpenVINO computes in 32 bits on processors without bfloat16")
+
+
 def draw_part(generator: np.random.Generator, defect: bool) -> tuple[np.ndarray, np.ndarray]:
     """Draw a round green part on a grey ground, with a red bar across it when it is defective.
 

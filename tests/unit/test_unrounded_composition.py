@@ -60,10 +60,7 @@ def _evidence(file: Path, precision: str, pyramid: list[Tensor]) -> np.ndarray:
     return compiled([level.numpy() for level in pyramid])[0]
 
 
-@pytest.mark.skipif(
-    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="OpenVINO computes in 32 bits on processors without bfloat16",
-)
+@pytest.mark.usefixtures("openvino_bfloat16")
 @pytest.mark.parametrize("sixteen_bits", [False, True], ids=["FP32 file", "FP16 file"])
 def test_bfloat16_computes_what_32_bits_do(composition: Composition, sixteen_bits: bool, tmp_path: Path) -> None:
     pyramid = _images(4, seed=2)

@@ -47,10 +47,7 @@ def test_the_encoder_itself_stays_as_it_is() -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.skipif(
-    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="OpenVINO computes in 32 bits on processors without bfloat16",
-)
+@pytest.mark.usefixtures("openvino_bfloat16")
 @torch.no_grad()
 def test_openvino_rounds_the_image_and_the_first_convolution_too() -> None:
     """Grey images gain colours by it, which their first filters are blind to here."""
