@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accuracy_metrics import RawMetrics
-from accuracy_models import make_datamodule, make_model, schedule
+from accuracy_models import is_slsg, make_datamodule, make_model, schedule
 from accuracy_rows import METRICS, Rows
 from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
@@ -125,7 +125,7 @@ class AccuracyJob(Job):
         job = json.dumps([self.model, self.data, self.image_size], sort_keys=True)
         if not self._under_way.exists() or self._under_way.read_text(encoding="utf-8") != job:
             write_atomically(self._under_way, lambda path: path.write_text(job, encoding="utf-8"))
-        if not _is_slsg(self.model):
+        if not is_slsg(self.model):
             return None
         files = self._folder(self.key).glob("**/v*/weights/lightning/*.ckpt")  # of every attempt
         return max((file for file in files if _time(file) > _time(self._under_way)), key=_time, default=None)
@@ -247,7 +247,7 @@ class AccuracyJobs(JobGenerator):
 
     def _job(self, matrix: dict[str, Any], model: dict[str, Any], data: dict[str, Any], seed: int) -> AccuracyJob:
         size = tuple(matrix["image_size"])
-        if matrix.get("share_pretraining") and _is_slsg(model):
+        if matrix.get("share_pretraining") and is_slsg(model):
             model = self._with_shared_pretraining(model, data, seed, size)
         key = {
             "model": model["name"],
@@ -271,10 +271,6 @@ class AccuracyJobs(JobGenerator):
         digest = sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:12]
         file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest}.pt"
         return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}
-
-
-def _is_slsg(model: dict[str, Any]) -> bool:
-    return str(model["class_path"]).endswith("Slsg")
 
 
 def _time(path: Path) -> int:

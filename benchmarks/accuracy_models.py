@@ -76,7 +76,7 @@ def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) ->
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AnomalibModule, "model")
     measured: dict[str, Any] = {"visualizer": False}
-    if path.endswith("Slsg"):
+    if is_slsg(entry):
         if arguments.get("encoder_weights") in PACKAGED_WEIGHTS:
             arguments["encoder_weights"] = str(packaged_weights(arguments["encoder_weights"]))
         arguments |= {"image_size": list(image_size), "seed": seed}
@@ -133,10 +133,15 @@ def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModul
     return parser.instantiate_classes(parsed).data
 
 
+def is_slsg(entry: dict[str, Any]) -> bool:
+    """Tell whether a model's entry is one of SLSG."""
+    return str(entry["class_path"]).endswith("Slsg")
+
+
 def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
     """Tell in a few words how a model is trained."""
     size = f"{image_size[0]} px" if image_size[0] == image_size[1] else f"{image_size[0]}x{image_size[1]} px"
-    if not entry["class_path"].endswith("Slsg"):
+    if not is_slsg(entry):
         return size
     arguments = entry["init_args"]
     options = arguments.get("pretraining", {})
