@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from anomalib import LearningType
+from anomalib import LearningType, TaskType
 from anomalib.data import AnomalibDataModule, ImageBatch
 from anomalib.deploy import CompressionType
 from anomalib.metrics import Evaluator
@@ -502,17 +502,48 @@ class Slsg(AnomalibModule):
         """
         return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
 
-    def to_openvino(self, *args: Any, **kwargs: Any) -> Path:
+    def to_openvino(
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        compression_type: CompressionType | None = None,
+        datamodule: AnomalibDataModule | None = None,
+        metric: Metric | None = None,
+        task: TaskType | None = None,
+        max_drop: float = 0.01,
+        ov_kwargs: dict[str, Any] | None = None,
+        onnx_kwargs: dict[str, Any] | None = None,
+    ) -> Path:
         """Export to OpenVINO as anomalib does; composition stays in 32 bits where OpenVINO computes in fewer.
 
         Args:
-            *args: anomalib's, the first of them the folder above the exported models.
-            **kwargs: anomalib's.
+            export_root: Folder above the exported models.
+            model_file_name: Name of the file without ending.
+            input_size: Height and width of the images; any if left out.
+            compression_type: What weights, and with post-training quantisation activations, are stored in.
+            datamodule: Whose validation images ``INT8_PTQ`` and ``INT8_ACQ`` calibrate with.
+            metric: What ``INT8_ACQ`` keeps; image F1 if left out.
+            task: ``datamodule.task`` if left out; for ``INT8_ACQ``.
+            max_drop: How much of the metric, in 0 to 1, ``INT8_ACQ`` may lose.
+            ov_kwargs: Further arguments of ``openvino.convert_model``.
+            onnx_kwargs: Further arguments of ``torch.onnx.export``.
 
         Returns:
             The file.
         """
-        file = super().to_openvino(*args, **kwargs)
+        file = super().to_openvino(
+            export_root,
+            model_file_name,
+            input_size,
+            compression_type,
+            datamodule,
+            metric,
+            task,
+            max_drop,
+            ov_kwargs,
+            onnx_kwargs,
+        )
         keep_composition_unrounded(file)
         return file
 
