@@ -301,7 +301,8 @@ class Slsg(AnomalibModule):
             else:
                 load_encoder_weights(self.model.seg_net.encoder, self.encoder_weights)
         initial_encoder = self.model.seg_net.initial_encoder
-        if initial_encoder is not None and self.trainer.ckpt_path is None:
+        # a checkpoint brings it along, and so does a model that has been fitted before
+        if initial_encoder is not None and not self.encoder_ready and self.trainer.ckpt_path is None:
             load_encoder_weights(initial_encoder, cast("str", self.encoder_weights))
         self._gather_normal_images()
 

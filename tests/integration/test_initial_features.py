@@ -104,6 +104,18 @@ def test_in_8_bits_the_trained_encoder_is_rounded_again(
     assert rounded[True] == rounded[False] + convolutions_of_an_encoder - 1  # but for the first
 
 
+def test_a_fitted_model_is_fitted_again_without_the_file_of_weights(
+    weights: Path, make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    start = torch.load(weights, weights_only=True)
+    model = make_model(encoder_weights=str(weights), initial_features=True, feature_distance=True, composition=False)
+    make_engine(tmp_path / "first", max_steps=1, logger=False).fit(model, make_folder())
+    weights.unlink()
+    make_engine(tmp_path / "second", max_steps=1, logger=False).fit(model, make_folder())
+    assert model.model.seg_net.initial_encoder is not None
+    assert not _differing(model.model.seg_net.initial_encoder.network.state_dict(), start)
+
+
 def test_random_weights_tell_nothing(make_model: "MakeModel") -> None:
     with pytest.raises(ValueError, match=r"model.initial_features needs .* give model.encoder_weights"):
         make_model(initial_features=True)
