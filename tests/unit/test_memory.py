@@ -9,6 +9,7 @@ import pytest
 
 from anomalib_slsg.memory import ENVIRONMENT
 
+GLIBC = platform.libc_ver()[0] == "glibc"  # others are left as they are
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 BLOCK = 64 * 2**20
 # the C library's own limit adapts to 32 MiB at most, so blocks of 64 MiB are always returned
@@ -35,13 +36,13 @@ def _run(**settings: str) -> tuple[bool, int]:
     return set_ == "True", int(faults)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_large_blocks_are_not_fetched_from_the_system_again() -> None:
-    assert _run() == (True, pytest.approx(0, abs=BLOCK // PAGE // 2))
+    kept, faults = _run()
+    assert kept == GLIBC
+    assert not GLIBC or faults == pytest.approx(0, abs=BLOCK // PAGE // 2)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_the_users_own_allocator_settings_stay() -> None:
     kept, faults = _run(MALLOC_TRIM_THRESHOLD_="131072")
     assert not kept
-    assert faults > 9 * BLOCK // PAGE
+    assert not GLIBC or faults > 9 * BLOCK // PAGE
