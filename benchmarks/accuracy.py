@@ -9,7 +9,7 @@ drawn from all rows.
 On Linux, ``MALLOC_MMAP_THRESHOLD_=4000000`` in the environment keeps PatchCore within its memory: while it chooses its
 coreset, arrays just below 32 MiB, those of about 30,000 patches, fragment the C library's heap, 10 MB at every step.
 Larger ones are fresh memory at every step; with ``THP_MEM_ALLOC_ENABLE=1`` PyTorch asks for it in huge pages, and 305
-images of 256 px take a third of the time, 40 minutes on a core instead of more than two hours.
+images of 256 px take a third of the time, 40 minutes on a core instead of some two hours.
 
 anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
 """
