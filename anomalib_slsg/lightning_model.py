@@ -36,10 +36,10 @@ from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_IMAGES
+from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_ANOMALIES, JUDGED_IMAGES
 from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.feature_distance import FeatureDistance
-from anomalib_slsg.networks.normal import another_of_the_half
+from anomalib_slsg.networks.normal import another_of_the_fold
 from anomalib_slsg.networks.receptive_field import offsets
 from anomalib_slsg.networks.rounding import imitate_bfloat16
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
@@ -385,10 +385,11 @@ class Slsg(AnomalibModule):
         chosen = self._spread_evenly(JUDGED_IMAGES)
         simulated = (
             self.model.normalise(self.simulator(images, others, generator).image)
+            for _ in range(-(-JUDGED_ANOMALIES // len(chosen)))
             for images, others in zip(
                 self._batches(chosen),
-                # not of the half that judges, where what is pasted is normal
-                self._batches(chosen[another_of_the_half(len(chosen))]),
+                # not of those that judge, among which what is pasted is normal
+                self._batches(chosen[another_of_the_fold(len(chosen))]),
                 strict=True,
             )
         )

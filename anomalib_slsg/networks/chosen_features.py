@@ -12,6 +12,7 @@ FEATURES = 100  # channels that are looked at, as in PaDiM
 LARGEST_SIDE = 32  # cells of the grid of places
 FITTED_IMAGES = 500  # more of them add memory and nothing else
 JUDGED_IMAGES = 200  # with and without a simulated anomaly, to tell whether a measure is of use
+JUDGED_ANOMALIES = 100  # at the least: where there are few images, which anomalies they get would decide
 # What normal images are taken to vary by at the least, so that neither few images nor rounding raise alarms: a share
 # of the median of what is measured, half of what was seen on real data.
 LEAST_RELATIVE_SPREAD = 0.1

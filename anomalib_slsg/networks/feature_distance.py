@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from anomalib_slsg.networks.chosen_features import STEEPNESS, FeatureStatistics, at_least, image_auroc
-from anomalib_slsg.networks.normal import Normal, by_other_folds
+from anomalib_slsg.networks.normal import MOST_FOLDS, Normal, by_other_folds, judging_folds
 
 EXAMPLES = 64  # normal features that are kept at each place
 LEAST_SPREAD = 0.02  # of normal distances, where all images are the same
@@ -68,7 +68,8 @@ class FeatureDistance(FeatureStatistics):
             ValueError: If there are fewer than two images.
         """
         self._check_number(features)
-        (unusual,) = _by_the_other_half(features, rounding, features if rounding is None else features + rounding)
+        rounded = features if rounding is None else features + rounding
+        (unusual,) = _by_other_folds(min(MOST_FOLDS, len(features)), features, rounding, rounded)
         self.mean, self.whitening, self.examples = Normal.fit(features, _scale(features), EXAMPLES, rounding)
         shares = torch.stack([self.selected < self.fine_channels, self.selected >= self.fine_channels]).to(features)
         offset = shares.mean(dim=1) @ (features.new_zeros(2, 2) if offsets is None else offsets.to(features))
@@ -87,12 +88,14 @@ class FeatureDistance(FeatureStatistics):
 
         Args:
             normal: Features of two normal images or more, from :meth:`gather`.
-            anomalous: Those of the same images with simulated anomalies, in the same order.
+            anomalous: Those of the same images with simulated anomalies, in the same order, once or several times.
 
         Returns:
             Area under the ROC curve of the images.
         """
-        return image_auroc(*_by_the_other_half(normal, None, normal, anomalous))
+        folds = judging_folds(len(normal))
+        unusual, *those_of_anomalous = _by_other_folds(folds, normal, None, normal, *anomalous.split(len(normal)))
+        return image_auroc(unusual, torch.cat(those_of_anomalous))
 
     def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Tell how likely each pixel is anomalous.
@@ -131,15 +134,15 @@ def _scale(features: Tensor) -> Tensor:
     return at_least(features.std(dim=(0, 2, 3)))
 
 
-def _by_the_other_half(normal: Tensor, rounding: Tensor | None, *groups: Tensor) -> list[Tensor]:
-    """How unusual groups of images (B, C, H, W) are to the half of the normal ones that is not theirs."""
+def _by_other_folds(folds: int, normal: Tensor, rounding: Tensor | None, *groups: Tensor) -> list[Tensor]:
+    """How unusual groups of images (B, C, H, W) are to the normal ones of other folds than theirs."""
     scale = _scale(normal)
 
-    def learn(half: Tensor) -> Callable[[Tensor], Tensor]:
-        judge = Normal.fit(normal[half], scale, EXAMPLES, None if rounding is None else rounding[half])
+    def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
+        judge = Normal.fit(normal[rest], scale, EXAMPLES, None if rounding is None else rounding[rest])
         return lambda images: _largest(judge.distances(images))
 
-    return by_other_folds(2, learn, *groups)
+    return by_other_folds(folds, learn, *groups)
 
 
 def _largest(distances: Tensor) -> Tensor:

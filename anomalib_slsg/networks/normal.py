@@ -8,6 +8,10 @@ from torch import Tensor
 
 SHRINKAGE = 0.1  # added to variances, which are about 1
 BLOCKS = 10  # runs of images that are held out together
+# To what is learnt from few images new ones are more unusual than to what is learnt from all. So that four fifths judge
+# the rest, where scores are calibrated:
+MOST_FOLDS = 5
+ENOUGH_IMAGES = 40  # to tell whether a measure is of use, if there are so many; a half where it is larger
 
 
 class Normal(NamedTuple):
@@ -100,18 +104,33 @@ def fold_of_each(number: int, folds: int) -> Tensor:
     return torch.arange(number) * min(BLOCKS, number) // number % folds
 
 
-def another_of_the_half(number: int) -> Tensor:
-    """Find another image for each, of the same one of two folds, and far away in it.
+def judging_folds(number: int) -> int:
+    """Choose into how many folds images are divided that are judged by what is learnt from the other folds.
 
     Args:
         number: How many images there are.
 
     Returns:
-        Indices of shape (number,); an image that is alone in its half has itself.
+        Two, whose halves judge each other, or as many as leave enough images to learn from: half of ten photographs
+        knows little of what all ten would tell. Where there are four images or more, each fold has two, so that
+        anomalies can be pasted from one into the other.
     """
-    halves, others = fold_of_each(number, folds=2), torch.arange(number)
-    for half in halves.unique():
-        members = (halves == half).nonzero()[:, 0]
+    enough = (folds for folds in range(2, MOST_FOLDS) if number * (folds - 1) >= ENOUGH_IMAGES * folds)
+    return max(2, min(next(enough, MOST_FOLDS), number // 2))
+
+
+def another_of_the_fold(number: int) -> Tensor:
+    """Find another image for each, of the same one of the judging folds, and far away in it.
+
+    Args:
+        number: How many images there are.
+
+    Returns:
+        Indices of shape (number,); an image that is alone in its fold has itself.
+    """
+    folds, others = fold_of_each(number, judging_folds(number)), torch.arange(number)
+    for fold in folds.unique():
+        members = (folds == fold).nonzero()[:, 0]
         others[members] = members.roll(len(members) // 2)
     return others
 

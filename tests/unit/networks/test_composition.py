@@ -181,6 +181,10 @@ def test_what_is_no_matter_of_composition_is_not_told_apart() -> None:
     elsewhere = composition.gather([_images(KITS * 30, seed=5)])
     assert composition.separation(features, surplus) > Composition.least_separation
     assert composition.separation(features, elsewhere) < Composition.least_separation
+    both = composition.separation(features, torch.cat([surplus, elsewhere]))
+    assert both == pytest.approx(
+        (composition.separation(features, surplus) + composition.separation(features, elsewhere)) / 2, abs=1e-6
+    )
     assert not composition.fitted
 
 

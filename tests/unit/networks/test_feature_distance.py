@@ -46,10 +46,13 @@ def _stacked(pyramid: list[Tensor]) -> np.ndarray:
     return np.concatenate([fine, np.array(enlarged)], axis=1)
 
 
-def _halves(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of 40 images, runs of four that take turns."""
-    runs = images.reshape(5, 2, 4, *images.shape[1:])
-    return runs[:, 0].reshape(20, *images.shape[1:]), runs[:, 1].reshape(20, *images.shape[1:])
+def _folds(number: int, folds: int) -> list[tuple[list[int], list[int]]]:
+    """Images that are held out, with those that judge them: each tenth of them in turns is of another fold."""
+    fold_of = [image * min(10, number) // number % folds for image in range(number)]
+    return [
+        ([i for i in range(number) if fold_of[i] == fold], [i for i in range(number) if fold_of[i] != fold])
+        for fold in range(folds)
+    ]
 
 
 def _scale(normal: np.ndarray) -> np.ndarray:
@@ -87,34 +90,34 @@ def _rounded(features: Tensor) -> Tensor:
     return features + alike + 0.5 * torch.randn(features.shape, generator=generator)
 
 
-def test_rounding_counts_as_variation_and_is_calibrated_with() -> None:
+@pytest.mark.parametrize("number", [10, 40, 60])
+def test_rounding_counts_as_variation_and_is_calibrated_with(number: int) -> None:
     distance, other = FeatureDistance(CHANNELS), _pyramid(5, seed=1)
-    features = distance.gather([_pyramid(40)])
+    features = distance.gather([_pyramid(number)])
     distance.fit(features, _rounded(features) - features)
     scale = _scale(features.double().numpy())
     normal, rounded, seen = (
         images / scale for images in (features.double().numpy(), _rounded(features).double().numpy(), _stacked(other))
     )
     errors = rounded - normal
-    halves, error_halves = _halves(normal), _halves(errors)
     maxima = [
-        _slow_distances(halves[rest], _halves(rounded)[1 - rest], error_halves[rest]).max(axis=(1, 2, 3))
-        for rest in (0, 1)
+        _slow_distances(normal[rest], rounded[fold], errors[rest]).max(axis=(1, 2, 3))
+        for fold, rest in _folds(number, 5)
     ]
-    assert distance.median.item() == pytest.approx(np.sort(np.concatenate(maxima))[19], rel=1e-3)
+    # torch takes the lower of the two middle ones
+    assert distance.median.item() == pytest.approx(np.sort(np.concatenate(maxima))[number // 2 - 1], rel=1e-3)
     scaled = (_slow_distances(normal, seen, errors) - distance.median.item()) / distance.spread.item()
     np.testing.assert_allclose(distance(other, (6, 8)).numpy(), STEEPNESS * (scaled - TOLERANCE), rtol=1e-3, atol=1e-4)
 
 
-def test_each_half_is_measured_by_the_other() -> None:
+@pytest.mark.parametrize("number", [8, 10, 40, 80])
+def test_each_fold_is_measured_by_the_others(number: int) -> None:
     """An image that was learnt from is its own example, at no distance."""
-    distance = _fitted()
-    stacked = _stacked(_pyramid(40))
+    distance = _fitted(number)
+    stacked = _stacked(_pyramid(number))
     stacked = stacked / _scale(stacked)
-    halves = _halves(stacked)
-    maxima = [_slow_distances(half, rest).max(axis=(1, 2, 3)) for half, rest in (halves, halves[::-1])]
-    # torch takes the lower of the two middle ones
-    assert distance.median.item() == pytest.approx(np.sort(np.concatenate(maxima))[19], rel=1e-3)
+    maxima = [_slow_distances(stacked[rest], stacked[fold]).max(axis=(1, 2, 3)) for fold, rest in _folds(number, 5)]
+    assert distance.median.item() == pytest.approx(np.sort(np.concatenate(maxima))[number // 2 - 1], rel=1e-3)
 
 
 def test_new_normal_images_are_unlikely_anomalous_and_moved_ones_likely() -> None:
@@ -273,18 +276,19 @@ def test_evidence_adds_up_and_silence_is_none() -> None:
         assert add_evidence(torch.tensor(1.0), distance, rare) == distance + 3
 
 
-def test_separation_is_that_of_images_which_have_not_been_learnt_from() -> None:
+@pytest.mark.parametrize(("number", "times", "folds"), [(10, 3, 5), (40, 1, 5), (60, 1, 3), (80, 1, 2)])
+def test_separation_is_that_of_images_which_have_not_been_learnt_from(number: int, times: int, folds: int) -> None:
     distance = FeatureDistance(CHANNELS)
-    normal = distance.gather([_pyramid(40)])
-    stacked = _stacked(_pyramid(40))
-    moved = normal + 0.1 + 2 * (torch.arange(40) % 3)[:, None, None, None]  # every third one hardly
+    normal = distance.gather([_pyramid(number)])
+    stacked = _stacked(_pyramid(number))
+    hardly_each_third = 2 * (torch.arange(number * times) % 3)[:, None, None, None]
+    moved = normal.repeat(times, 1, 1, 1) + 0.1 + hardly_each_third
     scores = []
-    for images in (stacked, moved.double().numpy()):
-        for half in (0, 1):
-            learnt = _halves(stacked / _scale(stacked))[1 - half]
-            measured = _slow_distances(learnt, _halves(images / _scale(stacked))[half])
+    for images in (stacked, *np.split(moved.double().numpy(), times)):
+        for fold, rest in _folds(number, folds):
+            measured = _slow_distances((stacked / _scale(stacked))[rest], (images / _scale(stacked))[fold])
             scores += measured.max(axis=(1, 2, 3)).tolist()
-    expected = roc_auc_score([0] * 40 + [1] * 40, scores)
+    expected = roc_auc_score([0] * number + [1] * number * times, scores)
     assert 0.6 < expected < 0.9
     assert distance.separation(normal, moved) == pytest.approx(expected, abs=1e-6)
 
