@@ -135,12 +135,16 @@ def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
     said = f"model.{name}=auto: it tells simulated anomalies from normal images with an AUROC of {separation:.3f}, and"
     assert f"{said} is {verdict}" in caplog.text
     ((normal, anomalous),) = compared
-    assert normal.shape == anomalous.shape
     assert len(normal) == 8
-    changed = (normal - anomalous).abs().amax(dim=(1, 2, 3))
-    assert (changed > 1e-3).sum() >= 7  # a simulated anomaly may be hardly visible
-    images, others = pasted[0]  # before training
-    torch.testing.assert_close(others, images[[4, 5, 6, 7, 0, 1, 2, 3]])  # of the same half, not of the one that judges
+    draws = torch.stack(anomalous.split(8))
+    assert len(draws) == 13  # so that there are 100 anomalies or more
+    changed = (normal - draws).abs().amax(dim=(2, 3, 4)) > 1e-3
+    assert changed.float().mean() > 0.8  # a simulated anomaly may be hardly visible
+    assert (draws[1:] - draws[:-1]).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3  # other anomalies each time
+    for images, others in pasted[:13]:  # before training
+        torch.testing.assert_close(
+            others, images[[4, 5, 6, 7, 0, 1, 2, 3]]
+        )  # of the same fold, not of those that judge
 
 
 def test_rounding_is_learnt_with_the_features_of_the_same_images(
