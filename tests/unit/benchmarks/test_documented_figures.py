@@ -1,7 +1,7 @@
 """The accuracy that README and the benchmarks' documents state is that of the committed results."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ MODELS = {
     "PatchCore": "PatchCore Lite0",
     "PaDiM": "PaDiM Lite0",
 }
+RANDOM_WEIGHTS = {"SLSG": "SLSG default", "without composition": "SLSG + distance", "paper's": "SLSG"}
 DATA = {
     "MVTec bottle": ("MVTecAD", "bottle"),
     "juice_bottle": ("MVTecLOCO", "juice_bottle"),
@@ -36,9 +37,11 @@ DATA = {
 IMAGE = ["image_AUROC", "image_AUROC_logical", "image_AUROC_structural", "image_F1Score", "image_F1Max"]
 
 
-def results(model: str, data: str, training: str, size: int, seed: str | None = None) -> list[dict[str, str]]:
+def results(
+    model: str, data: str, training: str, size: int, seed: str | None = None, models: Mapping[str, str] = MODELS
+) -> list[dict[str, str]]:
     """Rows of accuracy.csv, of all seeds or one; the baselines have no training to be named."""
-    name, (data_name, category) = MODELS[model], DATA[data]
+    name, (data_name, category) = models[model], DATA[data]
     schedule = f"{size} px" if name in {"PatchCore Lite0", "PaDiM Lite0"} else f"{size} px, {training}"
     key = {"model": name, "data": data_name, "category": category, "schedule": schedule}
     if seed is not None:
@@ -104,6 +107,15 @@ def test_larger_images() -> None:
         metrics = ["image_AUROC", "image_F1Score", "image_F1Max", "pixel_AUROC", "pixel_AUPRO", localisation(data)]
         compared += compare([data, name], cells, metrics, rows)
     assert compared >= 56
+
+
+def test_random_weights() -> None:
+    compared = 0
+    for data, name, *cells in table(RESULTS, "| random weights | model |"):
+        rows = results(name, data, PAPERS, 128, "1", RANDOM_WEIGHTS)
+        metrics = [*IMAGE[:4], "pixel_AUROC", localisation(data)]
+        compared += compare([data, name], cells, metrics, rows)
+    assert compared >= 34
 
 
 def test_the_papers_schedule_on_other_data() -> None:
