@@ -88,7 +88,7 @@ class Slsg(AnomalibModule):
         bottleneck_skip: Feed the SG block's output to deeper decoder blocks (Table 6, "Bottleneck Skip").
         feature_distance: Add to SegNet's evidence how far features of the encoder are from those of normal images at
             the same place. Not in the paper, whose network is ``false``. ``auto`` does so where the distance tells
-            simulated anomalies from normal images, which it does not where parts lie anywhere; ``true`` always. It
+            simulated anomalies from normal images, which it may not where parts lie anywhere; ``true`` always. It
             needs two images or more and an encoder that stays as it is while SegNet trains. Quantised to INT8, such
             a model keeps its encoder unrounded.
         composition: Add to the evidence of the image score how unusual it is what the image is made of, wherever its
@@ -388,7 +388,7 @@ class Slsg(AnomalibModule):
             for _ in range(-(-JUDGED_ANOMALIES // len(chosen)))
             for images, others in zip(
                 self._batches(chosen),
-                # not of those that judge, among which what is pasted is normal
+                # not of those that judge distances, among which what is pasted is normal
                 self._batches(chosen[another_of_the_fold(len(chosen))]),
                 strict=True,
             )

@@ -8,10 +8,10 @@ from torch import Tensor
 
 SHRINKAGE = 0.1  # added to variances, which are about 1
 BLOCKS = 10  # runs of images that are held out together
-# To what is learnt from few images new ones are more unusual than to what is learnt from all. So that four fifths judge
-# the rest, where scores are calibrated:
+# To what is learnt from few images new ones are more unusual than to what is learnt from all, so four fifths judge the
+# rest where scores are calibrated.
 MOST_FOLDS = 5
-ENOUGH_IMAGES = 40  # to tell whether a measure is of use, if there are so many; a half where it is larger
+ENOUGH_IMAGES = 40  # or about as many, to tell whether a measure is of use; a half where that is larger
 
 
 class Normal(NamedTuple):
@@ -91,8 +91,9 @@ def fold_of_each(number: int, folds: int) -> Tensor:
     """Tell which images are held out together.
 
     Neighbours are, since photographs of one part, or a video's frames, follow each other and are almost the same: held
-    out one by one they would resemble what is learnt from more than new images do. Several runs of images far from
-    each other make up a half, so that it holds some of each kind where files are sorted by kind.
+    out one by one they would resemble what is learnt from more than new images do. Where there are
+    fewer folds than runs, several runs far from each other make up a fold, so that it holds images of several kinds
+    where files are sorted by kind.
 
     Args:
         number: How many images there are.
