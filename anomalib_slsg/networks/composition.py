@@ -87,9 +87,9 @@ class Composition(FeatureStatistics):
         words = _Words.learn(normal)
         shares = words.shares_in_parts(normal)
         no_rounding = torch.zeros_like(shares)
-        groups = shares, *words.shares_in_parts(anomalous).split(len(normal))
-        unusual, *those_of_anomalous = _by_other_folds(shares, no_rounding, _least(normal), *groups)
-        return image_auroc(unusual, torch.cat(those_of_anomalous))
+        return image_auroc(
+            *_by_other_folds(shares, no_rounding, _least(normal), shares, words.shares_in_parts(anomalous))
+        )
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Tell how much more likely anomalous than before each image is.

@@ -93,9 +93,7 @@ class FeatureDistance(FeatureStatistics):
         Returns:
             Area under the ROC curve of the images.
         """
-        folds = judging_folds(len(normal))
-        unusual, *those_of_anomalous = _by_other_folds(folds, normal, None, normal, *anomalous.split(len(normal)))
-        return image_auroc(unusual, torch.cat(those_of_anomalous))
+        return image_auroc(*_by_other_folds(judging_folds(len(normal)), normal, None, normal, anomalous))
 
     def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Tell how likely each pixel is anomalous.

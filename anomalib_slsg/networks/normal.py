@@ -91,9 +91,9 @@ def fold_of_each(number: int, folds: int) -> Tensor:
     """Tell which images are held out together.
 
     Neighbours are, since photographs of one part, or a video's frames, follow each other and are almost the same: held
-    out one by one they would resemble what is learnt from more than new images do. Where there are
-    fewer folds than runs, several runs far from each other make up a fold, so that it holds images of several kinds
-    where files are sorted by kind.
+    out one by one they would resemble what is learnt from more than new images do. Where there are fewer folds than
+    runs, several runs far from each other make up a fold, so that it holds images of several kinds where files are
+    sorted by kind.
 
     Args:
         number: How many images there are.
@@ -145,8 +145,8 @@ def by_other_folds(folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tens
         folds: How many there are.
         learn: Makes what measures how unusual images are, one number for each, of the normal ones that it is told to
             learn from: true or false for each in the order of their files, of shape (B,).
-        groups: Images to be measured, in the order of the normal ones that they belong to, described by tensors whose
-            first dimension is theirs.
+        groups: Images to be measured, in the order of the normal ones that they belong to, once or several times,
+            described by tensors whose first dimension is theirs. The first group has each normal one once.
 
     Returns:
         How unusual the images of each group are, of shape (B,).
@@ -157,5 +157,6 @@ def by_other_folds(folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tens
         inside = fold_of == fold
         measure = learn(~inside)
         for each, measured in zip(groups, found, strict=True):
-            measured[inside] = measure(each[inside])
+            members = inside.repeat(len(each) // len(inside))
+            measured[members] = measure(each[members])
     return found

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,17 +38,23 @@ DATA = {
 IMAGE = ["image_AUROC", "image_AUROC_logical", "image_AUROC_structural", "image_F1Score", "image_F1Max"]
 
 
+@cache
+def all_results() -> list[dict[str, str]]:
+    """Rows of accuracy.csv."""
+    with (ROOT / "benchmarks" / "results" / "accuracy.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def results(
     model: str, data: str, training: str, size: int, seed: str | None = None, models: Mapping[str, str] = MODELS
 ) -> list[dict[str, str]]:
-    """Rows of accuracy.csv, of all seeds or one; the baselines have no training to be named."""
+    """Rows of a model on some data, of all seeds or one; the baselines have no training to be named."""
     name, (data_name, category) = models[model], DATA[data]
     schedule = f"{size} px" if name in {"PatchCore Lite0", "PaDiM Lite0"} else f"{size} px, {training}"
     key = {"model": name, "data": data_name, "category": category, "schedule": schedule}
     if seed is not None:
         key["seed"] = seed
-    with (ROOT / "benchmarks" / "results" / "accuracy.csv").open(encoding="utf-8", newline="") as file:
-        found = [row for row in csv.DictReader(file) if key.items() <= row.items()]
+    found = [row for row in all_results() if key.items() <= row.items()]
     assert found, f"accuracy.csv has no row of {key}"
     return found
 
