@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,20 +28,15 @@ from torchvision.transforms.v2 import Normalize, Resize
 from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.checks import check_choice, check_number
-from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
+from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
+from anomalib_slsg.feature_fitting import FeatureFitting, whole_images
 from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_ANOMALIES, JUDGED_IMAGES
-from anomalib_slsg.networks.composition import Composition
-from anomalib_slsg.networks.feature_distance import FeatureDistance
-from anomalib_slsg.networks.normal import another_of_the_fold
-from anomalib_slsg.networks.receptive_field import offsets
-from anomalib_slsg.networks.rounding import imitate_bfloat16
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining.callback import GenerativePretraining
@@ -311,7 +306,7 @@ class Slsg(AnomalibModule):
         if not self.encoder_ready:
             if self.encoder_statistics == "reestimated":
                 with self.model.fast_autocast():
-                    reestimate_batch_norm(self.model.seg_net.encoder, self._whole_images())
+                    reestimate_batch_norm(self.model.seg_net.encoder, whole_images(self.model, self.normal_images))
             self.encoder_ready.fill_(True)
         self._fit_feature_statistics()
         # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
@@ -343,74 +338,14 @@ class Slsg(AnomalibModule):
         if len(self.normal_images) < 2:
             logger.warning("%s: left out, because at least two normal images are needed, and there is one.", options)
             return
-        seg_net.measured_encoder.eval()
-        wanted = self._those_that_separate(unfitted)
-        if not wanted:
-            return
-        features, rounding, size = self._features_and_rounding(wanted[0])
-        for part in wanted:
-            if isinstance(part, FeatureDistance):
-                part.fit(features, rounding, size, offsets(seg_net.measured_encoder, size, self.device))
-            else:
-                part.fit(features, rounding)
-
-    def _features_and_rounding(self, part: FeatureDistance | Composition) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Features of normal images, by how much rounding changes them, and the images' size.
-
-        Features are those of images that a model resizes itself, in 32 bits, as it is exported. Cameras and programmes
-        that resize give images of 8 bits, and processors compute in bfloat16, torch and OpenVINO each in its own way;
-        images take turns with these two.
-        """
-        encoder = self.model.seg_net.measured_encoder
-        example = next(self._whole_images(1))
-        rounded_encoders = [imitate_bfloat16(encoder, example, precise_stem) for precise_stem in (True, False)]
-        features: list[Tensor] = []
-        rounding: list[Tensor] = []
-        for images in self.normal_images.read(self._spread_evenly(FITTED_IMAGES)):
-            exact, of_bytes = (
-                self.model.normalise(each.to(self.device)) for each in (images, rounded_to_bytes(images))
-            )
-            features.append(part.gather([encoder(exact)]))
-            rounding.append(-features[-1])
-            for turn, rounded_encoder in enumerate(rounded_encoders[: len(images)]):
-                rounding[-1][turn::2] += part.gather([rounded_encoder(of_bytes[turn::2])])
-        return torch.cat(features), torch.cat(rounding), (example.shape[-2], example.shape[-1])
-
-    def _those_that_separate(self, parts: list[FeatureDistance | Composition]) -> list[FeatureDistance | Composition]:
-        """Leave out what is ``auto`` and does not tell simulated anomalies from normal images."""
-        if all(getattr(self, part.option) is True for part in parts):
-            return parts
-        encoder, generator = self.model.seg_net.measured_encoder, stream(self._seed, DISTANCE_STREAM)
-        normal = parts[0].gather(map(encoder, self._whole_images(JUDGED_IMAGES)))
-        chosen = self._spread_evenly(JUDGED_IMAGES)
-        simulated = (
-            self.model.normalise(self.simulator(images, others, generator).image)
-            for _ in range(-(-JUDGED_ANOMALIES // len(chosen)))
-            for images, others in zip(
-                self._batches(chosen),
-                # not of those that judge distances, among which what is pasted is normal
-                self._batches(chosen[another_of_the_fold(len(chosen))]),
-                strict=True,
-            )
-        )
-        anomalous = parts[0].gather(map(encoder, simulated))
-        return [
-            part for part in parts if getattr(self, part.option) is True or self._separates(part, normal, anomalous)
-        ]
-
-    def _separates(self, part: FeatureDistance | Composition, normal: Tensor, anomalous: Tensor) -> bool:
-        # rounding differs between processors, and all processes have to decide alike
-        separation = self.trainer.strategy.broadcast(part.separation(normal, anomalous))
-        separates = separation >= part.least_separation
-        logger.info(
-            "model.%s=auto: it tells simulated anomalies from normal images with an AUROC of %.3f, and is %s "
-            "(%.2f is asked for).",
-            part.option,
-            separation,
-            "added to what SegNet finds" if separates else "left out",
-            part.least_separation,
-        )
-        return separates
+        generator = stream(self._seed, DISTANCE_STREAM)
+        FeatureFitting(
+            self.model,
+            self.normal_images,
+            lambda images, others: self.simulator(images, others, generator).image,
+            always=[part for part in unfitted if getattr(self, part.option) is True],
+            agree=self.trainer.strategy.broadcast,
+        ).fit(unfitted)
 
     def _set_modes(self) -> None:
         self.model.train()
@@ -584,21 +519,6 @@ class Slsg(AnomalibModule):
         check_image_size(examples.shape[-2], examples.shape[-1])
         self.simulator.fit(examples)
         self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
-
-    def _spread_evenly(self, most: int | None) -> Tensor:
-        """Indices of all training images, or of so many of them."""
-        number = len(self.normal_images)
-        return torch.linspace(0, number - 1, min(number, most or number)).long()
-
-    def _batches(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Training images in [0, 1], batch by batch."""
-        # parts of the same size weigh the same in the average, and none holds a single image
-        for indices in chosen.tensor_split(-(-len(chosen) // 8)):
-            yield self.normal_images[indices].to(self.device)
-
-    def _whole_images(self, most: int | None = None) -> Iterator[Tensor]:
-        """All training images, or so many of them, as the network takes them."""
-        return map(self.model.normalise, self._batches(self._spread_evenly(most)))
 
     def _pretraining_callbacks(self) -> list[GenerativePretraining]:
         callbacks = self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]

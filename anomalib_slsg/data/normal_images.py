@@ -113,8 +113,32 @@ class NormalImages:
         Returns:
             Images of shape (min(number, len), 3, H, W).
         """
-        count = min(number, self._length)
-        return self[torch.linspace(0, self._length - 1, count).round().long()]
+        return self[self.spread_evenly(number)]
+
+    def spread_evenly(self, most: int | None = None) -> Tensor:
+        """Choose images spread evenly over the collection.
+
+        Args:
+            most: How many, at most; all if left out.
+
+        Returns:
+            Indices of shape (min(most, len),).
+        """
+        count = min(self._length, most or self._length)
+        return torch.linspace(0, self._length - 1, count).round().long()
+
+    def in_parts(self, indices: Tensor) -> Iterator[Tensor]:
+        """Take some images, few at a time.
+
+        Args:
+            indices: Indices of shape (B,).
+
+        Yields:
+            Images in [0, 1], of shape (B', 3, H, W) with B' of at most 8, float32, on the CPU. Parts are of the same
+            size or nearly so, so that they weigh the same in an average and none holds a single image of several.
+        """
+        for part in indices.tensor_split(-(-len(indices) // 8)):
+            yield self[part]
 
     def read(self, indices: Tensor) -> Iterator[Tensor]:
         """Read images from their files, as new ones are that are to be judged: not rounded to bytes.

@@ -170,6 +170,15 @@ def test_sample_is_spread_evenly(dataset: FolderDataset, number: int, expected: 
     assert _indices(NormalImages(dataset, ImageBatch.collate).sample(number)) == expected
 
 
+@pytest.mark.parametrize(("number", "sizes"), [(1, [1]), (8, [8]), (9, [5, 4]), (17, [6, 6, 5]), (24, [8, 8, 8])])
+def test_parts_are_of_about_the_same_size(dataset: FolderDataset, number: int, sizes: list[int]) -> None:
+    """Averages over parts count each alike, and batch norm of a 1x1 map needs two images."""
+    indices = torch.arange(number).flip(0) % NUMBER
+    parts = list(NormalImages(dataset, ImageBatch.collate).in_parts(indices))
+    assert [len(part) for part in parts] == sizes
+    assert _indices(torch.cat(parts)) == indices.tolist()
+
+
 def test_empty_training_set_is_an_error() -> None:
     with pytest.raises(ValueError, match="the training set holds no images; check the data module's root"):
         NormalImages(WithoutPaths(0), ImageBatch.collate)
