@@ -1,5 +1,6 @@
 """Ablations: what is merged, and what is said about differences."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,22 @@ def test_every_ablation_is_trained_once_after_the_full_method() -> None:
     # without ImageNet's weights, it would be a random encoder that nothing trains
     assert by_name["table4_imagenet"]["encoder_weights"] == "efficientnet_lite0"
     assert by_name["table4_patch8_ratio60"]["pretraining"] == {"epochs": 3, "mask_ratio": 0.6}
+
+
+def test_ablations_of_juice_bottle_share_a_pre_training(tmp_path: Path) -> None:
+    """It takes the paper's 40 epochs; a row that pre-trains otherwise belongs to Table 4, which is not run there."""
+    from ablations import HERE, with_ablations
+    from accuracy_job import AccuracyJobs
+    from accuracy_models import read_matrix
+    from accuracy_rows import Rows
+
+    entries = [entry for entry in yaml.safe_load((HERE / "ablations.yaml").read_text()) if entry["table"] != 4]
+    matrix = with_ablations(read_matrix(HERE / "ablations_juice_bottle.yaml"), entries)
+    jobs = AccuracyJobs(Rows(tmp_path / "rows.csv", tmp_path / "lock"), tmp_path, tmp_path).generate_jobs(matrix)
+    files = {(job.key["seed"], job.model["init_args"]["pretraining"]["checkpoint"]) for job in jobs}
+    assert len(jobs) == 2 * len({entry["config"] for entry in entries})
+    assert [seed for seed, _ in sorted(files)] == ["1", "2"]
+    assert {job.key["schedule"] for job in jobs} == {"128 px, 40 epochs + 1000"}
 
 
 def _row(model: str, seed: int, value: float) -> dict[str, str]:
