@@ -90,19 +90,18 @@ class FeatureFitting:
         if all(measure in self._always for measure in measures):
             return measures
         normal = measures[0].gather(map(self._encoder, whole_images(self._model, self._images, JUDGED_IMAGES)))
-        anomalous = measures[0].gather(map(self._encoder, self._simulated_images(JUDGED_IMAGES)))
+        anomalous = measures[0].gather(map(self._encoder, self._simulated_images()))
         return [
             measure for measure in measures if measure in self._always or self._separates(measure, normal, anomalous)
         ]
 
-    def _simulated_images(self, most: int) -> Iterator[Tensor]:
-        """So many training images with simulated anomalies, once or several times, as the network takes them."""
-        chosen = self._images.spread_evenly(most)
+    def _simulated_images(self) -> Iterator[Tensor]:
+        """Judged images with simulated anomalies, once or several times, as the network takes them."""
+        chosen, device = self._images.spread_evenly(JUDGED_IMAGES), self._model.mean.device
         # not of those that judge distances, among which what is pasted is normal
         others = chosen[another_of_the_fold(len(chosen))]
         for _ in range(-(-JUDGED_ANOMALIES // len(chosen))):
             for each, other in zip(self._images.in_parts(chosen), self._images.in_parts(others), strict=True):
-                device = self._model.mean.device
                 yield self._model.normalise(self._simulate(each.to(device), other.to(device)))
 
     def _separates(self, measure: Measure, normal: Tensor, anomalous: Tensor) -> bool:

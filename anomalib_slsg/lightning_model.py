@@ -316,7 +316,6 @@ class Slsg(AnomalibModule):
         """Put the encoder's batch norm into its mode."""
         self._set_modes()
 
-    @torch.no_grad()
     def _fit_feature_statistics(self) -> None:
         """Learn normal features, unless fitting goes on from a checkpoint."""
         seg_net = self.model.seg_net

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 logger = logging.getLogger(__name__)
 
 GIBIBYTE = 2**30
+IMAGES_AT_A_TIME = 8
 
 
 class NormalImages:
@@ -124,7 +125,7 @@ class NormalImages:
         Returns:
             Indices of shape (min(most, len),).
         """
-        count = min(self._length, most or self._length)
+        count = self._length if most is None else min(most, self._length)
         return torch.linspace(0, self._length - 1, count).round().long()
 
     def in_parts(self, indices: Tensor) -> Iterator[Tensor]:
@@ -137,7 +138,7 @@ class NormalImages:
             Images in [0, 1], of shape (B', 3, H, W) with B' of at most 8, float32, on the CPU. Parts are of the same
             size or nearly so, so that they weigh the same in an average and none holds a single image of several.
         """
-        for part in indices.tensor_split(-(-len(indices) // 8)):
+        for part in indices.tensor_split(-(-len(indices) // IMAGES_AT_A_TIME)):
             yield self[part]
 
     def read(self, indices: Tensor) -> Iterator[Tensor]:
@@ -165,7 +166,9 @@ class NormalImages:
         return torch.cat(batches)
 
     def _batches(self, dataset: Dataset) -> Iterator[Tensor]:
-        loader = DataLoader(dataset, batch_size=8, collate_fn=self._collate, num_workers=self._num_workers)
+        loader = DataLoader(
+            dataset, batch_size=IMAGES_AT_A_TIME, collate_fn=self._collate, num_workers=self._num_workers
+        )
         for batch in track(
             loader, description="Reading training images", transient=True, disable=not self._show_progress
         ):

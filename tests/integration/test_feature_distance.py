@@ -142,9 +142,8 @@ def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
     assert changed.float().mean() > 0.8  # a simulated anomaly may be hardly visible
     assert (draws[1:] - draws[:-1]).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3  # other anomalies each time
     for images, others in pasted[:13]:  # before training
-        torch.testing.assert_close(
-            others, images[[4, 5, 6, 7, 0, 1, 2, 3]]
-        )  # of the same fold, not of those that judge
+        # of the same fold, not of those that judge
+        torch.testing.assert_close(others, images[[4, 5, 6, 7, 0, 1, 2, 3]])
 
 
 def test_rounding_is_learnt_with_the_features_of_the_same_images(

@@ -165,7 +165,7 @@ def test_generator_decides_about_others(dataset: FolderDataset) -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize(("number", "expected"), [(1, [0]), (3, [0, 5, 10]), (50, list(range(NUMBER)))])
+@pytest.mark.parametrize(("number", "expected"), [(0, []), (1, [0]), (3, [0, 5, 10]), (50, list(range(NUMBER)))])
 def test_sample_is_spread_evenly(dataset: FolderDataset, number: int, expected: list[int]) -> None:
     assert _indices(NormalImages(dataset, ImageBatch.collate).sample(number)) == expected
 
