@@ -34,7 +34,6 @@ from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.feature_fitting import FeatureFitting, whole_images
 from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
-from anomalib_slsg.memory import keep_freed_memory
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
@@ -280,8 +279,6 @@ class Slsg(AnomalibModule):
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
         self._seed = common_seed(self.trainer)
-        if self.device.type == "cpu" and keep_freed_memory():
-            logger.info("Freed memory stays with this process, which saves clearing it at every step.")
         if isinstance(self.model.fast_autocast(), torch.autocast):
             logger.info(
                 "Computing in bfloat16, which this processor multiplies several times faster, with channels last; "

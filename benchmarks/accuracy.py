@@ -6,10 +6,9 @@ where it was, with SLSG even inside a training, and a job that fails ends it and
 is a matrix for a machine without GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are
 drawn from all rows.
 
-On Linux, ``MALLOC_MMAP_THRESHOLD_=4000000`` in the environment keeps PatchCore within its memory: while it chooses its
-coreset, arrays just below 32 MiB, those of about 30,000 patches, fragment the C library's heap, 10 MB at every step.
-Larger ones are fresh memory at every step; with ``THP_MEM_ALLOC_ENABLE=1`` PyTorch asks for it in huge pages, and 305
-images of 256 px take a third of the time, 40 minutes on a core instead of some two hours.
+While PatchCore chooses its coreset, its arrays are fresh memory at every step. On Linux, with
+``THP_MEM_ALLOC_ENABLE=1`` in the environment, PyTorch asks for it in huge pages, and 305 images of 256 px take a third
+of the time, 40 minutes on a core instead of some two hours.
 
 anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
 """

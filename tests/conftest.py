@@ -1,12 +1,17 @@
 """Small data sets that the tests draw themselves, and the folder of reference values where there is one."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from anomalib_slsg.memory import ENVIRONMENT
 
 # No test fetches anything. huggingface_hub looks at this once, when it is imported; nothing above imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -34,6 +39,33 @@ def openvino_bfloat16() -> None:
     openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("OpenVINO computes in 32 bits on processors without bfloat16")
+
+
+class MallocInfo(ctypes.Structure):
+    """glibc's ``struct mallinfo``, of which only the number of blocks that came from the system counts here."""
+
+    _fields_ = [("before", ctypes.c_int * 3), ("hblks", ctypes.c_int), ("behind", ctypes.c_int * 6)]
+
+
+@pytest.fixture
+def returned_blocks() -> Callable[[int], int]:
+    """How many of 64 blocks of so many bytes come from the system and go back to it as soon as they are freed.
+
+    All are asked for together, as each that fits a gap in the heap fills that. None is written to.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in ENVIRONMENT):
+        pytest.skip("the allocator is not one that anomalib_slsg sets")
+    mallinfo = ctypes.CDLL(None).mallinfo
+    mallinfo.restype = MallocInfo
+
+    def returned(size: int) -> int:
+        before = mallinfo().hblks
+        blocks = [torch.empty(size, dtype=torch.uint8) for _ in range(64)]
+        number: int = mallinfo().hblks - before
+        del blocks
+        return number
+
+    return returned
 
 
 def draw_part(generator: np.random.Generator, defect: bool) -> tuple[np.ndarray, np.ndarray]:

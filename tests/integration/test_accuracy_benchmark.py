@@ -289,6 +289,23 @@ def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
     assert "feature_weights" not in patchcore
 
 
+def test_large_blocks_of_baselines_go_back(
+    mvtec_loco_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned_blocks: Callable[[int], int]
+) -> None:
+    """Kept, those that PatchCore asks for while it chooses its coreset would fill the memory."""
+    from anomalib_slsg.memory import return_freed_memory
+
+    (tmp_path / "loco").symlink_to(mvtec_loco_tree)
+    monkeypatch.chdir(tmp_path)
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    (job,) = _jobs(tmp_path, only=["PaDiM"]).generate_jobs(matrix)
+    return_freed_memory()
+    assert returned_blocks(16 * 2**20) == 0
+    job.run()
+    assert returned_blocks(16 * 2**20) > 0
+    return_freed_memory()
+
+
 def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tmp_path: Path) -> None:
     """The second job loads what the first has trained; its result is that of training anew."""
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)

@@ -1,5 +1,6 @@
 """Trainer, data module and model after fitting, however it ended, and when they are used again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,25 @@ def test_everything_is_given_back(
     assert engine.trainer.limit_val_batches == 1.0
     with pytest.raises(RuntimeError, match="only while the model is being fitted"):
         _ = model.normal_images
+
+
+def test_freed_memory_is_kept_no_longer(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    returned_blocks: Callable[[int], int],
+    tmp_path: Path,
+) -> None:
+    """Of blocks that the C library by itself never keeps."""
+    while_training = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, *args: Any) -> None:
+            while_training.append(returned_blocks(64 * 2**20))
+
+    make_engine(tmp_path, max_steps=1, callbacks=[Look()]).fit(make_model(pretraining=None), make_folder())
+    assert while_training == [0]
+    assert returned_blocks(64 * 2**20) > 0
 
 
 def test_the_next_model_has_its_own_size_and_batches(
