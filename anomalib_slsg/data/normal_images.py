@@ -157,13 +157,21 @@ class NormalImages:
         return self._resized(self._collate([self._dataset[index] for index in indices]))
 
     def _fill_cache(self) -> Tensor:
-        batches = [_to_bytes(images) for images in self._batches(self._dataset)]
-        sizes = sorted({tuple(batch.shape[-2:]) for batch in batches})
+        cache = torch.empty(0)
+        sizes, filled = set(), 0
+        for images in self._batches(self._dataset):
+            sizes.add(tuple(images.shape[-2:]))
+            if len(sizes) > 1:
+                continue
+            if filled == 0:
+                cache = torch.empty((self._length, *images.shape[1:]), dtype=torch.uint8)
+            cache[filled : filled + len(images)] = _to_bytes(images)
+            filled += len(images)
         if len(sizes) > 1:
-            listed = ", ".join(f"{height}x{width}" for height, width in sizes)
+            listed = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
             msg = f"the training images have different sizes ({listed}); set model.image_size, or resize them yourself"
             raise ValueError(msg)
-        return torch.cat(batches)
+        return cache
 
     def _batches(self, dataset: Dataset) -> Iterator[Tensor]:
         loader = DataLoader(

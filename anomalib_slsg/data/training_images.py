@@ -79,4 +79,5 @@ def stand_down(datamodule: Any) -> None:
         datamodule: The trainer's data module.
     """
     if isinstance(datamodule, AnomalibDataModule) and isinstance(datamodule.train_data, TrainingImages):
+        datamodule.train_data.images = None  # the trainer keeps its loader, and with it this set
         datamodule.train_data = datamodule.train_data.dataset

@@ -1,5 +1,6 @@
 """Normal images: the same with and without cache, and never an image as its own counterpart."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -121,6 +122,26 @@ def test_cache_reads_each_file_once_and_budget_decides(dataset: FolderDataset, m
     read = NormalImages(dataset, ImageBatch.collate, cache_gibibytes=0.99 * size)
     read[torch.tensor([1, 2])]
     assert reads == [0, 1, 2]
+
+
+def test_the_cache_is_filled_without_a_copy() -> None:
+    """Its budget is not needed twice."""
+    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not os.access(reset, os.W_OK):
+        pytest.skip("the system does not tell the highest memory of a process")
+
+    class Photographs(WithoutPaths):
+        def __getitem__(self, index: int) -> ImageItem:
+            return ImageItem(image=torch.zeros(1).expand(3, 256, 256))
+
+    def kibibytes(name: str) -> int:
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
+
+    reset.write_text("5")
+    before = kibibytes("VmRSS")
+    images = NormalImages(Photographs(1024), ImageBatch.collate)
+    assert images.cache is not None
+    assert kibibytes("VmHWM") - before < 1.5 * images.cache.numel() / 1024
 
 
 def test_others_are_never_the_same_and_all_equally_likely(dataset: FolderDataset) -> None:

@@ -61,6 +61,9 @@ def test_it_behaves_like_the_training_set_and_goes_back(datamodule: Folder) -> N
     original = datamodule.train_data
     stand_in(datamodule)
     stand_in(datamodule)
+    substitute = datamodule.train_data
+    substitute.keep(torch.zeros(len(original), 3, 64, 64, dtype=torch.uint8))
+    assert substitute.images is not None
     assert datamodule.train_data.dataset is original
     assert datamodule.train_data.samples is original.samples
     with pytest.raises(AttributeError, match="nonsense"):
@@ -68,6 +71,7 @@ def test_it_behaves_like_the_training_set_and_goes_back(datamodule: Folder) -> N
     stand_down(datamodule)
     stand_down(datamodule)
     assert datamodule.train_data is original
+    assert substitute.images is None
 
 
 def test_workers_get_copies(datamodule: Folder) -> None:
