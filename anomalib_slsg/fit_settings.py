@@ -8,7 +8,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anomalib_slsg.data.training_images import stand_down, stand_in
 from anomalib_slsg.memory import keep_freed_memory, return_freed_memory
-from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
+from anomalib_slsg.schedule import (
+    follow_paper_schedule,
+    skip_idle_validation,
+    use_paper_batch_size,
+    warn_of_former_training,
+)
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
@@ -47,12 +52,8 @@ class FitSettings(Callback):
         self._undo.callback(setattr, trainer.fit_loop, "max_epochs", limits[0])
         self._undo.callback(setattr, trainer.fit_loop.epoch_loop, "max_steps", limits[1])
         follow_paper_schedule(trainer, model)
-        if trainer.ckpt_path is None and 0 < trainer.max_steps <= trainer.global_step:
-            logger.warning(
-                "Nothing is trained: this trainer has done its %d steps before. Make a new engine, or trainer, for "
-                "another training.",
-                trainer.max_steps,
-            )
+        if trainer.ckpt_path is None:
+            warn_of_former_training(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give back after success."""

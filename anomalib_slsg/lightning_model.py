@@ -51,6 +51,9 @@ from anomalib_slsg.unrounded_composition import keep_composition_unrounded
 logger = logging.getLogger(__name__)
 
 ONNX_OPSET = 18  # what torch.onnx.export implements
+STAYING_ENCODER = (
+    "with model.freeze_encoder=true and model.encoder_statistics other than 'batch', or with model.initial_features"
+)
 SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the pre-training
 
 
@@ -107,9 +110,10 @@ class Slsg(AnomalibModule):
         auto_bfloat16: Where the trainer computes in 32 bits, its default, train and infer in bfloat16 if the processor
             multiplies that several times faster.
         score_pixels: The image score averages this many of the highest pixels of a 256x256 map.
-        cache_gibibytes: Memory for decoded training images; larger sets are read again when needed.
-        seed: Seeds Python, NumPy and PyTorch before the networks are built. anomalib 2.7's command line reads
-            ``--seed_everything`` but does not act on it; from Python, ``lightning.seed_everything`` serves as well.
+        cache_gibibytes: Memory of each process for decoded training images; larger sets are read again when needed.
+        seed: Seeds Python, NumPy and PyTorch before the networks are built, and this model's fitting. anomalib 2.7's
+            command line reads ``--seed_everything`` but does not act on it; from Python, ``lightning.seed_everything``
+            serves as well.
         pre_processor: anomalib's pre-processor, or a flag for the default, which resizes. It must not normalise.
         post_processor: anomalib's post-processor, or a flag for the default: thresholds of 0.5 and no normalisation,
             because the network's output is a probability (section 4.9).
@@ -212,6 +216,7 @@ class Slsg(AnomalibModule):
         self.model = SlsgModel(seg_net, score_pixels=score_pixels, auto_bfloat16=auto_bfloat16)
         if freeze_encoder:
             self.model.seg_net.encoder.requires_grad_(False)
+        self.seed = seed
         self.register_buffer("encoder_ready", torch.tensor(False))
         self._normal_images: NormalImages | None = None
         self._seed = 0
@@ -262,8 +267,15 @@ class Slsg(AnomalibModule):
     def configure_callbacks(self) -> Sequence[Callback]:
         """Add the generative pre-training, unless it is off or the trainer has one already, and the schedule."""
         callbacks = [*cast("Sequence[Callback]", super().configure_callbacks()), FitSettings()]
+        if self._trainer is not None:
+            # a trainer keeps what models have brought along, also one with other options
+            self.trainer.callbacks = [  # type: ignore[attr-defined]
+                callback for callback in self._trainer_callbacks() if not getattr(callback, "of_a_model", False)
+            ]
         if not self._pretraining_callbacks() and self.pretraining_options is not None:
-            callbacks.append(GenerativePretraining(self.pretraining_options))
+            pretraining = GenerativePretraining(self.pretraining_options)
+            pretraining.of_a_model = True
+            callbacks.append(pretraining)
         return callbacks
 
     def setup(self, stage: str) -> None:
@@ -278,7 +290,8 @@ class Slsg(AnomalibModule):
 
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
-        self._seed = common_seed(self.trainer)
+        self._refuse_to_measure_a_changing_encoder()
+        self._seed = common_seed(self.trainer, self.seed)
         if isinstance(self.model.fast_autocast(), torch.autocast):
             logger.info(
                 "Computing in bfloat16, which this processor multiplies several times faster, with channels last; "
@@ -286,7 +299,7 @@ class Slsg(AnomalibModule):
             )
         else:
             logger.info("Computing in the trainer's precision, %s, with channels last.", self.trainer.precision)
-        supplied = any(callback.supplies_encoder for callback in self._pretraining_callbacks())
+        supplied = any(callback.supplies_encoder(self.trainer) for callback in self._pretraining_callbacks())
         if not self.encoder_ready and not supplied:
             if self.encoder_weights is None:
                 logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
@@ -323,13 +336,8 @@ class Slsg(AnomalibModule):
         if not unfitted:
             return
         options = " and ".join(f"model.{part.option}" for part in unfitted)
-        trained = not self.freeze_encoder or self.encoder_statistics == "batch"
-        if trained and seg_net.initial_encoder is None:
-            logger.warning(
-                "%s: left out, because the encoder has to stay as it is, with model.freeze_encoder=true and "
-                "model.encoder_statistics other than 'batch'.",
-                options,
-            )
+        if self._measures_a_changing_encoder:
+            logger.warning("%s: left out, because the encoder has to stay as it is, %s.", options, STAYING_ENCODER)
             return
         if len(self.normal_images) < 2:
             logger.warning("%s: left out, because at least two normal images are needed, and there is one.", options)
@@ -342,6 +350,17 @@ class Slsg(AnomalibModule):
             always=[part for part in unfitted if getattr(self, part.option) is True],
             agree=self.trainer.strategy.broadcast,
         ).fit(unfitted)
+
+    @property
+    def _measures_a_changing_encoder(self) -> bool:
+        changes = not self.freeze_encoder or self.encoder_statistics == "batch"
+        return changes and self.model.seg_net.initial_encoder is None
+
+    def _refuse_to_measure_a_changing_encoder(self) -> None:
+        always = [part.option for part in self.model.seg_net.statistics if getattr(self, part.option) is True]
+        if always and self._measures_a_changing_encoder:
+            msg = f"model.{always[0]}=true needs an encoder that stays as it is, {STAYING_ENCODER}"
+            raise ValueError(msg)
 
     def _set_modes(self) -> None:
         self.model.train()
@@ -389,6 +408,14 @@ class Slsg(AnomalibModule):
         del args, kwargs
         return batch.update(**self.model(batch.image)._asdict())
 
+    def on_test_start(self) -> None:
+        """Warn of untrained networks."""
+        self._warn_if_untrained()
+
+    def on_predict_start(self) -> None:
+        """Warn of untrained networks."""
+        self._warn_if_untrained()
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make SGD with a cosine that ends at zero with the last step."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -413,6 +440,19 @@ class Slsg(AnomalibModule):
         if isinstance(self.pre_processor, PreProcessor):
             keep_antialiasing(self.pre_processor)
 
+    def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
+        """Export for anomalib's torch inferencer, as anomalib does.
+
+        Args:
+            export_root: Folder above the exported models.
+            model_file_name: Name of the file without ending.
+
+        Returns:
+            The file.
+        """
+        self._warn_if_untrained()
+        return super().to_torch(export_root, model_file_name)
+
     def to_onnx(  # type: ignore[override]  # anomalib's signature, which is not Lightning's
         self,
         export_root: Path | str,
@@ -433,6 +473,7 @@ class Slsg(AnomalibModule):
         Returns:
             The file.
         """
+        self._warn_if_untrained()
         return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
 
     def to_openvino(
@@ -489,6 +530,13 @@ class Slsg(AnomalibModule):
             return compress_weights(model)
         return super()._compress_ov_model(model, compression_type, *args)
 
+    def _warn_if_untrained(self) -> None:
+        if not self.encoder_ready:
+            logger.warning(
+                "This model has not been trained, and what it finds means nothing. A pretraining.ckpt is for going on "
+                "with `anomalib fit`; the trained model is the model.ckpt that fitting writes beside it."
+            )
+
     def free_images(self) -> None:
         """Let go of the training images."""
         self._normal_images = None
@@ -517,8 +565,10 @@ class Slsg(AnomalibModule):
         self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
 
     def _pretraining_callbacks(self) -> list[GenerativePretraining]:
-        callbacks = self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]
-        return [callback for callback in callbacks if isinstance(callback, GenerativePretraining)]
+        return [callback for callback in self._trainer_callbacks() if isinstance(callback, GenerativePretraining)]
+
+    def _trainer_callbacks(self) -> list[Callback]:
+        return self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]
 
 
 def _resolve_pre_processor(

@@ -63,6 +63,28 @@ def follow_paper_schedule(trainer: Trainer, model: "Slsg") -> None:
         trainer.fit_loop.epoch_loop.max_steps = model.iterations
 
 
+def warn_of_former_training(trainer: Trainer) -> None:
+    """Say so if a trainer goes on counting where another training ended, so that little or nothing is left to do.
+
+    Args:
+        trainer: The trainer, which starts from no checkpoint.
+    """
+    epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+    counts = (trainer.global_step, trainer.max_steps, "steps"), (epochs, trainer.max_epochs or -1, "epochs")
+    limited = [(done, limit, unit) for done, limit, unit in counts if limit > 0]
+    done, limit, unit = max(limited, key=lambda count: count[0] / count[1], default=(0, 0, ""))
+    if done == 0:
+        return
+    consequence = "Nothing is trained" if done >= limit else f"Only {limit - done} {unit} are trained"
+    logger.warning(
+        "%s: this trainer has done %d of its %d %s before. Make a new engine, or trainer, for another training.",
+        consequence,
+        done,
+        limit,
+        unit,
+    )
+
+
 def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     """Turn validation off when neither a metric nor the post-processor learns from it.
 

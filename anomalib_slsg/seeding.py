@@ -4,16 +4,17 @@ import torch
 from lightning.pytorch import Trainer
 
 
-def common_seed(trainer: Trainer) -> int:
-    """Give PyTorch's seed of the first process, which every process draws for itself unless the user sets it.
+def common_seed(trainer: Trainer, given: int | None = None) -> int:
+    """Give the model's seed, or PyTorch's of the first process, which every process draws unless the user sets it.
 
     Args:
         trainer: The trainer, whose processes all have to ask.
+        given: The model's, if it has one; PyTorch's may since have become that of another model.
 
     Returns:
         The seed.
     """
-    return trainer.strategy.broadcast(torch.initial_seed())
+    return trainer.strategy.broadcast(torch.initial_seed() if given is None else given)
 
 
 def stream(seed: int, *place: int) -> torch.Generator:

@@ -45,16 +45,29 @@ class GenerativePretraining(Callback):
         self._restored: dict[str, Any] | None = None
         self._step = 0
         self._seed = 0
+        self.of_a_model = False  # which goes with its model; one that the user has given stays with the trainer
 
     @property
     def under_way(self) -> bool:
         """Whether an interrupted pre-training was restored from a checkpoint and goes on."""
         return self._restored is not None
 
-    @property
-    def supplies_encoder(self) -> bool:
-        """Whether the encoder's weights come from here, so that no others need be loaded first."""
-        return self.under_way or self._finished_file() is not None
+    def supplies_encoder(self, trainer: Trainer) -> bool:
+        """Whether the encoder's weights come from here, so that no others need be loaded first.
+
+        Args:
+            trainer: The trainer, whose processes all have to ask.
+
+        Raises:
+            FileNotFoundError: If the first process has a finished pre-training and this one has not.
+        """
+        return self._finished_file(trainer) is not None or self.under_way
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget what an interrupted fit has left."""
+        del trainer, pl_module
+        if stage == "fit":
+            self._gan = self._restored = None
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of an unfinished pre-training; nothing is kept once it is finished."""
@@ -74,7 +87,7 @@ class GenerativePretraining(Callback):
         if bool(model.encoder_ready):
             logger.info("Pre-training skipped: this model's encoder is pre-trained already.")
             return
-        file = self._finished_file()
+        file = self._finished_file(trainer)
         if file is not None and not self.under_way:
             self._load(file, model)
             return
@@ -100,7 +113,7 @@ class GenerativePretraining(Callback):
     def _train(self, trainer: Trainer, model: "Slsg") -> None:
         images = model.normal_images
         seg_net = model.model.seg_net
-        self._step, self._seed = 0, common_seed(trainer)
+        self._step, self._seed = 0, common_seed(trainer, model.seed)
         precision, fast_autocast = trainer.precision_plugin, model.model.fast_autocast
         # GPT-Net starts alike whatever SegNet drew before, and SegNet sees the same batches whether GPT-Net is trained
         # now, goes on or was loaded
@@ -186,9 +199,19 @@ class GenerativePretraining(Callback):
         if path is not None:
             trainer.save_checkpoint(path)
 
-    def _finished_file(self) -> Path | None:
-        path = Path(self.options.checkpoint) if self.options.checkpoint is not None else None
-        return path if path is not None and path.exists() else None
+    def _finished_file(self, trainer: Trainer) -> Path | None:
+        if self.options.checkpoint is None:
+            return None
+        path = Path(self.options.checkpoint)
+        # the first process wrote it, perhaps where others do not look
+        if not trainer.strategy.broadcast(path.exists()):
+            return None
+        if not path.exists():
+            msg = (
+                f"pretraining.checkpoint: the first process finds '{path}', this one does not; put it on a shared disk"
+            )
+            raise FileNotFoundError(msg)
+        return path
 
     def _write(self, path: Path, model: "Slsg") -> None:
         assert self._gan is not None

@@ -111,6 +111,33 @@ def test_dtd_dir_without_images_is_named_before_training(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.parametrize("use", ["test", "predict", "torch", "onnx"])
+def test_an_untrained_model_is_told(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    use: str,
+) -> None:
+    """Its maps look like maps; a checkpoint of the pre-training holds one."""
+    if use == "onnx":
+        pytest.importorskip("onnx", reason="needs the extra openvino")
+    model, engine = make_model(), make_engine(tmp_path, logger=False)
+    uses = {
+        "test": lambda: engine.test(model, make_folder()),
+        "predict": lambda: engine.predict(model, dataset=PredictDataset(folder_tree / "bad" / "000.png")),
+        "torch": lambda: model.to_torch(tmp_path),
+        "onnx": lambda: model.to_onnx(tmp_path),
+    }
+    for trained in (False, True):
+        model.encoder_ready.fill_(trained)
+        caplog.clear()
+        uses[use]()
+        assert ("This model has not been trained" in caplog.text) is not trained
+
+
 def test_imagenet_weights_need_no_network_before_fitting(
     make_model: "MakeModel",
     make_engine: "MakeEngine",

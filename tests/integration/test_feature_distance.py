@@ -217,6 +217,21 @@ def test_a_changing_encoder_is_not_measured(
     assert not loaded.model.seg_net.feature_distance.fitted
 
 
+@pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)
+def test_a_changing_encoder_cannot_always_be_measured(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    options: dict[str, object],
+) -> None:
+    """Said before the pre-training, not after it."""
+    model = make_model(feature_distance=False, composition=True, **options)
+    with pytest.raises(ValueError, match=r"^model.composition=true needs an encoder that stays as it is, with model"):
+        make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_one_image_has_no_distances(
     make_model: "MakeModel",
     make_engine: "MakeEngine",

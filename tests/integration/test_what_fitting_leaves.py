@@ -14,8 +14,10 @@ from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
-from anomalib_slsg import Slsg
+from anomalib_slsg import GenerativePretraining, Slsg
 from anomalib_slsg.data.training_images import TrainingImages
+from anomalib_slsg.pretraining.gan import InpaintingGAN
+from anomalib_slsg.pretraining.options import PretrainingOptions
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
@@ -135,19 +137,103 @@ def test_other_images_bring_other_distances(
     assert "Pre-training skipped: this model's encoder is pre-trained already." in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("before", "limits", "told"),
+    [
+        ({"max_steps": 1}, {}, "Nothing is trained: this trainer has done 1 of its 1 steps before. Make a new engine"),
+        ({"max_epochs": 1}, {}, "Nothing is trained: this trainer has done 1 of its 1 epochs before."),
+        (
+            {"max_steps": 1},
+            {"max_steps": 3},
+            "Only 2 steps are trained: this trainer has done 1 of its 3 steps before.",
+        ),
+    ],
+    ids=str,
+)
 def test_an_engine_is_told_to_be_used_up(
     make_model: "MakeModel",
     make_engine: "MakeEngine",
     make_folder: "MakeFolder",
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    before: dict[str, int],
+    limits: dict[str, int],
+    told: str,
 ) -> None:
-    """Its trainer counts steps on, so that a second model would stay as it is."""
+    """Its trainer counts on, so that a second model would stay as it is, or be trained in part."""
+    engine = make_engine(tmp_path, logger=False, **before)
+    engine.fit(make_model(pretraining=None), make_folder())
+    assert "this trainer has done" not in caplog.text
+    if limits:
+        engine.trainer.fit_loop.epoch_loop.max_steps = limits["max_steps"]
+    engine.fit(make_model(pretraining=None), make_folder())
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize("interrupted", [True, False], ids=["interrupted", "tested"])
+def test_a_second_model_has_its_own_pre_training(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+) -> None:
+    """As after stopping a notebook's cell, or after testing a trained model; the trainer keeps callbacks."""
+    steps = []
+    step = InpaintingGAN.step
+
+    def counted(*arguments: Any) -> Any:
+        steps.append(None)
+        if interrupted and len(steps) == 1:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(InpaintingGAN, "step", counted)
     engine = make_engine(tmp_path, max_steps=1, logger=False)
+    first = make_model(pretraining=PretrainingOptions(epochs=3))
+    if interrupted:
+        with pytest.raises(SystemExit):
+            engine.fit(first, make_folder())
+    else:
+        engine.test(first, make_folder())
+    steps.clear()
+    interrupted = False
+    engine.fit(make_model(pretraining=PretrainingOptions(epochs=1)), make_folder())
+    assert len(steps) == 2
+    engine.trainer.fit_loop.epoch_loop.max_steps = 2
     engine.fit(make_model(pretraining=None), make_folder())
-    assert "Nothing is trained" not in caplog.text
-    engine.fit(make_model(pretraining=None), make_folder())
-    assert "Nothing is trained: this trainer has done its 1 steps before. Make a new engine" in caplog.text
+    assert len(steps) == 2
+
+
+def test_the_user_s_pre_training_stays(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    given = GenerativePretraining(PretrainingOptions(epochs=1))
+    engine = make_engine(tmp_path, max_steps=1, logger=False, callbacks=[given])
+    for _ in range(2):
+        engine.fit(make_model(), make_folder())
+        assert [c for c in engine.trainer.callbacks if isinstance(c, GenerativePretraining)] == [given]
+
+
+def test_the_seed_is_that_of_the_fitted_model(
+    make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """Not of the one that was made last, as where several are made and then fitted in turn."""
+
+    def make(seed: int) -> Slsg:
+        options = PretrainingOptions(epochs=1)
+        tiny = {"backbone": "test_efficientnet", "encoder_weights": None, "image_size": (32, 32), "visualizer": False}
+        return Slsg(**tiny, pretraining=options, seed=seed)
+
+    encoders = []
+    for others in ([], [2]):
+        model = make(1)
+        for seed in others:
+            make(seed)
+        make_engine(tmp_path / str(len(others)), max_steps=1, logger=False).fit(model, make_folder())
+        encoders.append(torch.cat([weight.flatten() for weight in model.model.seg_net.encoder.parameters()]))
+    torch.testing.assert_close(*encoders, rtol=0, atol=0)
 
 
 def test_the_schedule_is_the_fit_s_own(

@@ -45,6 +45,7 @@ class Host(LightningModule):
     """What the callback needs of Slsg, with an empty second phase."""
 
     encoder_ready: Tensor
+    seed = None
 
     def __init__(self, number: int = 5, backbone: str = BACKBONE) -> None:
         super().__init__()
@@ -277,10 +278,10 @@ def test_pretrained_encoder_is_left_alone(tmp_path: Path, batches: list[Tensor])
 def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: list[Tensor]) -> None:
     options = _options(checkpoint=str(tmp_path / "shared" / "gpt_net.ckpt"))
     callback = GenerativePretraining(options)
-    assert not callback.supplies_encoder
-    first = Host()
-    _trainer(tmp_path / "first", options).fit(first)
-    assert callback.supplies_encoder
+    first, trainer = Host(), _trainer(tmp_path / "first", options)
+    assert not callback.supplies_encoder(trainer)
+    trainer.fit(first)
+    assert callback.supplies_encoder(trainer)
     assert not callback.under_way
     assert len(batches) == 6
 
@@ -291,6 +292,15 @@ def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: li
     load_encoder_weights(third, str(options.checkpoint))
     for encoder in (second.encoder, third):
         assert _equal(_weights(encoder), _weights(first.encoder))
+
+
+def test_a_file_that_only_the_first_process_finds_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process would load while the others wait for it to train."""
+    options = _options(checkpoint=str(tmp_path / "gpt_net.ckpt"))
+    trainer = _trainer(tmp_path, options)
+    monkeypatch.setattr(trainer.strategy, "broadcast", lambda found: not found)
+    with pytest.raises(FileNotFoundError, match=r"the first process finds '.*gpt_net.ckpt', this one does not"):
+        trainer.fit(Host())
 
 
 @pytest.mark.parametrize("arguments", [{"limit_train_batches": 1}, {"fast_dev_run": True}], ids=str)
