@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from accuracy_metrics import RawMetrics
 from accuracy_models import is_slsg, make_datamodule, make_model, schedule
 from accuracy_rows import METRICS, Rows
@@ -80,7 +81,10 @@ class AccuracyJob(Job):
             RuntimeError: If anything fails; names the job.
         """
         # the processor is one device, which jobs share
-        devices: str | list[int] = "auto" if task_id is None or self.accelerator == "cpu" else [task_id]
+        on_processor = self.accelerator == "cpu" or (
+            self.accelerator == "auto" and not torch.accelerator.is_available()
+        )
+        devices: str | list[int] = "auto" if task_id is None or on_processor else [task_id]
         try:
             rows = self._measure(devices)
         except Exception as error:
@@ -128,7 +132,8 @@ class AccuracyJob(Job):
 
     def _begin(self) -> Path | None:
         """Note that a job is under way. Where the same one was: its last checkpoint, if it is one of Slsg's."""
-        job = json.dumps([self.model, self.data, self.image_size], sort_keys=True)
+        # a data root is where users of own_images.yaml keep one product or another
+        job = json.dumps([self.model, self.data, self.image_size, str(self.data_root.resolve())], sort_keys=True)
         if not self._under_way.exists() or self._under_way.read_text(encoding="utf-8") != job:
             write_atomically(self._under_way, lambda path: path.write_text(job, encoding="utf-8"))
         if not is_slsg(self.model):
@@ -218,6 +223,7 @@ class AccuracyJobs(JobGenerator):
         Args:
             args: The matrix: ``models``, ``data``, ``seeds`` and ``image_size``; with ``share_pretraining``, models of
                 the same pre-training, seed and data share its result, and ``fit_s`` of all but the first is without it.
+                Data without a ``category`` have the name of the folder ``data_root``.
             prev_stage_result: Unused.
 
         Returns:
@@ -226,19 +232,33 @@ class AccuracyJobs(JobGenerator):
         Raises:
             ValueError: If names in ``only`` are neither models nor data.
         """
-        matrix = args or {}
+        return [job for job in self._all_jobs(args or {}) if not self.rows.has(job.key)]
+
+    def number_done(self, matrix: dict[str, Any]) -> int:
+        """Count the jobs that have a row already.
+
+        Args:
+            matrix: As above.
+
+        Returns:
+            Their number.
+        """
+        return sum(self.rows.has(job.key) for job in self._all_jobs(matrix))
+
+    def _all_jobs(self, matrix: dict[str, Any]) -> list[AccuracyJob]:
+        folder = self.options["data_root"].resolve().name
+        matrix = {**matrix, "data": [{"category": folder, **data} for data in matrix["data"]]}
         known = {model["name"] for model in matrix["models"]}.union(*map(_names, matrix["data"]))
         if self.only - known:
             msg = f"--only: {sorted(self.only - known)} are not among {sorted(known)}"
             raise ValueError(msg)
-        jobs = [
+        return [
             self._job(matrix, self._with_usual_backbone(model), data, seed)
             for seed in matrix["seeds"]
             for data in matrix["data"]
             for model in matrix["models"]
             if self._wanted(matrix, model["name"], data)
         ]
-        return [job for job in jobs if not self.rows.has(job.key)]
 
     def _wanted(self, matrix: dict[str, Any], model: str, data: dict[str, Any]) -> bool:
         models = {entry["name"] for entry in matrix["models"]} & self.only
@@ -273,7 +293,15 @@ class AccuracyJobs(JobGenerator):
         options = arguments.get("pretraining", {})
         if options is None:
             return model
-        alike = [options, size, seed, *(arguments.get(name) for name in PRETRAINING_DEPENDS_ON)]
+        root = str(self.options["data_root"].resolve())
+        alike = [
+            root,
+            data["init_args"],
+            options,
+            size,
+            seed,
+            *(arguments.get(name) for name in PRETRAINING_DEPENDS_ON),
+        ]
         digest = sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:12]
         file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest}.pt"
         return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}

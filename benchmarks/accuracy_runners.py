@@ -7,7 +7,8 @@ one fail, such as a data set that is not there, awaits the others too.
 from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any
 
-from accuracy_job import AccuracyJobs
+import rich
+from accuracy_job import AccuracyJob, AccuracyJobs
 from anomalib.pipelines.components.base import Runner
 from anomalib.pipelines.components.runners import ParallelRunner, SerialRunner
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -33,7 +34,7 @@ class StoppingSerialRunner(SerialRunner):
         Raises:
             RuntimeError: If a job fails; names it.
         """
-        jobs = self.generator.generate_jobs(args)
+        jobs = _listed(self.generator, args)
         results = []
         with Progress(*COLUMNS) as progress:
             task = progress.add_task("", total=len(jobs))
@@ -63,7 +64,7 @@ class StoppingParallelRunner(ParallelRunner):
             RuntimeError: If a job fails; names it.
         """
         with Progress(*COLUMNS) as self._progress:
-            self._task = self._progress.add_task("jobs", total=len(self.generator.generate_jobs(args)))
+            self._task = self._progress.add_task("jobs", total=len(_listed(self.generator, args)))
             return super().run(args, prev_stage_results)
 
     def _await_cleanup_processes(self, blocking: bool = False) -> None:
@@ -75,6 +76,13 @@ class StoppingParallelRunner(ParallelRunner):
                 self.results.append(process.result())
                 self.processes[index] = None
                 self._progress.advance(self._task)
+
+
+def _listed(generator: AccuracyJobs, matrix: dict[str, Any]) -> list[AccuracyJob]:
+    """List the jobs, and say how many are left out."""
+    if done := generator.number_done(matrix):
+        rich.print(f"Results in {generator.rows.path} already, which are not measured again: {done}.")
+    return generator.generate_jobs(matrix)
 
 
 def make_runner(jobs: AccuracyJobs, devices: int) -> Runner:

@@ -5,6 +5,7 @@ first model finds best and the one that it finds worst, and the normal image tha
 the share of the normal test images whose maps have a lower peak.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from anomalib_slsg.metrics.anomaly_maps import read_map
 HERE = Path(__file__).parent
 MODELS = ["SLSG Lite0 default", "PatchCore Lite0", "PaDiM Lite0"]
 PEAK_SHARE = 100 / 256**2  # of a map's pixels, as in SLSG's image score
-NORMAL = "good"
+NORMAL = "normal"
 
 
 class Picture(NamedTuple):
@@ -33,11 +34,18 @@ class Picture(NamedTuple):
         path: Its file.
         pixels: (H, W, 3) in [0, 1].
         mask: (H, W), true where it is defective.
+        normal: Whether it has no anomaly.
     """
 
     path: Path
     pixels: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    normal: bool
+
+    @property
+    def kind(self) -> str:
+        """The type of anomaly, or ``NORMAL``."""
+        return NORMAL if self.normal else self.path.parent.name
 
 
 def read_pictures(datamodule: AnomalibDataModule) -> list[Picture]:
@@ -48,7 +56,7 @@ def read_pictures(datamodule: AnomalibDataModule) -> list[Picture]:
     for item in datamodule.test_data:
         pixels = item.image.permute(1, 2, 0).numpy()
         mask = np.zeros(pixels.shape[:2], bool) if item.gt_mask is None else item.gt_mask.squeeze().numpy().astype(bool)
-        pictures.append(Picture(Path(item.image_path), pixels, mask))
+        pictures.append(Picture(Path(item.image_path), pixels, mask, not item.gt_label))
     return pictures
 
 
@@ -81,7 +89,7 @@ def choose(pictures: list[Picture], peaks: NDArray[np.floating]) -> list[tuple[s
     Returns:
         Titles and places in ``pictures``.
     """
-    kinds = [picture.path.parent.name for picture in pictures]
+    kinds = [picture.kind for picture in pictures]
     rows = []
     for kind in sorted(set(kinds), key=lambda name: (name != NORMAL, name)):
         places = [place for place, name in enumerate(kinds) if name == kind]
@@ -99,7 +107,7 @@ def draw(pictures: list[Picture], maps: dict[str, list[NDArray[np.floating]]]) -
     lowest = {name: float(np.median([np.median(values) for values in each])) for name, each in maps.items()}
     ranges = {name: (low, max(float(np.quantile(peaks[name], 0.95)), low + 1e-6)) for name, low in lowest.items()}
     rows = choose(pictures, next(iter(peaks.values())))
-    normal = np.array([picture.path.parent.name == NORMAL for picture in pictures])
+    normal = np.array([picture.normal for picture in pictures])
     figure = Figure(figsize=(2 * (1 + len(maps)), 2.2 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 1 + len(maps), squeeze=False)
     for line, (title, place) in zip(axes, rows, strict=True):
@@ -119,6 +127,37 @@ def draw(pictures: list[Picture], maps: dict[str, list[NDArray[np.floating]]]) -
     return figure
 
 
+def find_jobs(listed: list[AccuracyJob], data: str, category: str, models: list[str]) -> dict[str, AccuracyJob]:
+    """Find the jobs whose maps are to be drawn.
+
+    Args:
+        listed: All jobs of the matrix.
+        data: Name of the data.
+        category: Their category.
+        models: Names of models, or of those that are tested with parts left out.
+
+    Returns:
+        A job for each model.
+
+    Raises:
+        ValueError: If one of the names is not in the matrix.
+    """
+    chosen = [job for job in listed if (job.key["data"], job.key["category"]) == (data, category)]
+    if not chosen:
+        known = sorted({f"--data '{job.key['data']}' --category '{job.key['category']}'" for job in listed})
+        msg = f"--data '{data}' --category '{category}' is not in the matrix, which has {', '.join(known)}"
+        raise ValueError(msg)
+    jobs = {
+        name: replace(job, key={**job.key, "model": name})
+        for job in chosen
+        for name in (*job.model.get("left_out", {}), job.key["model"])
+    }
+    if unknown := sorted(set(models) - jobs.keys()):
+        msg = f"--models: {unknown} are not among {sorted(jobs)}"
+        raise ValueError(msg)
+    return {name: jobs[name] for name in models}
+
+
 def main() -> None:
     """Command line."""
     parser = ArgumentParser(description=__doc__)
@@ -134,12 +173,11 @@ def main() -> None:
     parsed = parser.parse_args()
     matrix = read_matrix(parsed.config, parsed.image_size)
     matrix["seeds"] = [parsed.seed]
-    matrix["data"] = [data for data in matrix["data"] if data["name"] == parsed.data]
     nothing = Rows(parsed.work / "no rows", parsed.work / "rows.lock")  # so that every job is listed
-    listed = AccuracyJobs(nothing, parsed.work, parsed.data_root, only=[*parsed.models, parsed.category])
-    jobs = {job.key["model"]: job for job in listed.generate_jobs(matrix)}
+    listed = AccuracyJobs(nothing, parsed.work, parsed.data_root).generate_jobs(matrix)
+    jobs = find_jobs(listed, parsed.data, parsed.category, parsed.models)
     pictures = read_pictures(make_datamodule(next(iter(jobs.values())).data, parsed.data_root))
-    figure = draw(pictures, {name: maps_of(jobs[name], pictures) for name in parsed.models})
+    figure = draw(pictures, {name: maps_of(job, pictures) for name, job in jobs.items()})
     write_atomically(parsed.output, lambda path: figure.savefig(path, format="png", dpi=100))
 
 

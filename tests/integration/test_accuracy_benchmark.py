@@ -96,6 +96,7 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
         tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml", size=64)), "--keep_maps", "--image_size", "32"
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "accuracy.csv already, which are not measured again: 1." in " ".join(done.stdout.split())
     rows = _rows(tmp_path)
     assert rows[0] == first
     assert [row["model"] for row in rows] == ["PaDiM", "paper's tiny SLSG", "tiny SLSG + distance", "tiny SLSG"]
@@ -115,7 +116,9 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
     options = ["--config", "matrix.yaml", "--image_size", "32", "--data", "tree", "--category", "part", "--seed", "3"]
-    done = _call(tmp_path, "pictures.py", *options, "--models", '["tiny SLSG"]', "--output", "pictures.png")
+    done = _call(
+        tmp_path, "pictures.py", *options, "--models", '["tiny SLSG", "paper\'s tiny SLSG"]', "--output", "pictures.png"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "pictures.png").stat().st_size > 1000
     done = _call(tmp_path, "pictures.py", *options, "--models", '["PaDiM"]', "--output", "none.png")
@@ -126,10 +129,10 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
 def test_pictures_show_the_most_alarming_and_the_best_and_worst_found() -> None:
     import pictures
 
-    names = ["good/0", "good/1", "dent/0", "dent/1", "dent/2", "crack/0"]
+    names = ["fine/0", "fine/1", "dent/0", "dent/1", "dent/2", "crack/0"]
     peaks = np.array([0.1, 0.3, 0.5, 0.2, 0.4, 0.9])
     blank = np.zeros((2, 2))
-    given = [pictures.Picture(Path("test", f"{name}.png"), blank, blank > 0) for name in names]
+    given = [pictures.Picture(Path("test", f"{name}.png"), blank, blank > 0, "fine" in name) for name in names]
     assert pictures.choose(given, peaks) == [
         ("normal, highest", 1),
         ("crack, best", 5),
@@ -279,6 +282,59 @@ def test_a_category_of_two_data_sets_is_named_with_its_data(tmp_path: Path) -> N
         chosen(["hedge/part"])
 
 
+def test_pictures_of_unknown_names_are_refused(tmp_path: Path) -> None:
+    import pictures
+
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    listed = _jobs(tmp_path).generate_jobs(matrix)
+    found = pictures.find_jobs(listed, "tree", "part", ["paper's tiny SLSG", "PaDiM"])
+    assert [job.key["model"] for job in found.values()] == list(found) == ["paper's tiny SLSG", "PaDiM"]
+    with pytest.raises(ValueError, match=r"--models: \['PaDim'\] are not among"):
+        pictures.find_jobs(listed, "tree", "part", ["PaDim"])
+    for data, category in (("hedge", "part"), ("tree", "twig")):
+        with pytest.raises(ValueError, match=r"is not in the matrix, which has --data 'tree' --category 'part'$"):
+            pictures.find_jobs(listed, data, category, ["PaDiM"])
+
+
+def test_products_in_other_folders_are_other_jobs(tmp_path: Path) -> None:
+    """The matrix for users' own images names no folder."""
+    from accuracy_job import AccuracyJobs
+    from accuracy_rows import Rows
+
+    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+
+    def jobs(folder: str, shared: bool = False) -> list[Any]:
+        rows = Rows(tmp_path / "accuracy.csv", tmp_path / "lock")
+        listed = AccuracyJobs(rows, tmp_path / "work", tmp_path / folder, "cpu", ["SLSG Lite0 default"])
+        jobs: list[Any] = listed.generate_jobs({**matrix, "share_pretraining": shared})
+        return jobs
+
+    (screws,), (same,), (bolts,), (others,) = (jobs(folder) for folder in ("screws", "screws", "bolts", "old/screws"))
+    assert (screws.key["category"], bolts.key["category"]) == ("screws", "bolts")
+    screws._begin()
+    checkpoint = screws._folder(screws.key) / "Slsg" / "v0" / "weights" / "lightning" / "model.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert same._begin() == checkpoint
+    assert bolts._begin() is None
+    assert others.key == screws.key
+    assert others._begin() is None
+    files = [jobs(folder, shared=True)[0].model["init_args"]["pretraining"]["checkpoint"] for folder in ("a/b", "b")]
+    assert files[0] != files[1]
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator, which each job has for itself")
+def test_several_jobs_share_the_processor(mvtec_loco_tree: Path, tmp_path: Path) -> None:
+    from accuracy_job import AccuracyJobs
+    from accuracy_rows import Rows
+
+    (tmp_path / "loco").symlink_to(mvtec_loco_tree)
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    rows = Rows(tmp_path / "accuracy.csv", tmp_path / "lock")
+    (job,) = AccuracyJobs(rows, tmp_path / "work", tmp_path, only=["PaDiM"]).generate_jobs(matrix)
+    assert job.run(task_id=1)["model"] == "PaDiM"
+
+
 def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
     matrix = yaml.safe_load((BENCHMARKS / "accuracy_short.yaml").read_text())
     jobs = _jobs(tmp_path, only=["PatchCore Lite0", "SLSG", "MVTecAD/bottle"], usual_backbones=True)
@@ -290,13 +346,12 @@ def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
 
 
 def test_large_blocks_of_baselines_go_back(
-    mvtec_loco_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned_blocks: Callable[[int], int]
+    mvtec_loco_tree: Path, tmp_path: Path, returned_blocks: Callable[[int], int]
 ) -> None:
     """Kept, those that PatchCore asks for while it chooses its coreset would fill the memory."""
     from anomalib_slsg.memory import return_freed_memory
 
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
-    monkeypatch.chdir(tmp_path)
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     (job,) = _jobs(tmp_path, only=["PaDiM"]).generate_jobs(matrix)
     return_freed_memory()
@@ -367,7 +422,7 @@ def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: P
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(matrix))
     done = _run(tmp_path, "--config", "own.yaml", "--data_root", "mine", "--keep_maps")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [row["model"] for row in _rows(tmp_path)] == ["one", "same"]
+    assert [(row["model"], row["category"]) for row in _rows(tmp_path)] == [("one", "mine"), ("same", "mine")]
     tested = [sorted(p.name for p in path.rglob("*.tiff")) for path in sorted((tmp_path / "work").glob("*-own-*"))]
     assert len(tested) == 2
     assert tested[0] == tested[1]
