@@ -48,19 +48,20 @@ class MallocInfo(ctypes.Structure):
 
 
 @pytest.fixture
-def returned_blocks() -> Callable[[int], int]:
-    """How many of 64 blocks of so many bytes come from the system and go back to it as soon as they are freed.
+def returned_blocks() -> Callable[[int, int], int]:
+    """How many of some blocks of so many bytes come from the system and go back to it as soon as they are freed.
 
-    All are asked for together, as each that fits a gap in the heap fills that. None is written to.
+    All are asked for together, as each that fits a gap in the heap fills that. A total of 4 GiB fits no
+    gaps; 256 MiB, of blocks that are to be kept, leave none that would hold as many. None is written to.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in ENVIRONMENT):
         pytest.skip("the allocator is not one that anomalib_slsg sets")
     mallinfo = ctypes.CDLL(None).mallinfo
     mallinfo.restype = MallocInfo
 
-    def returned(size: int) -> int:
+    def returned(size: int, total: int) -> int:
         before = mallinfo().hblks
-        blocks = [torch.empty(size, dtype=torch.uint8) for _ in range(64)]
+        blocks = [torch.empty(size, dtype=torch.uint8) for _ in range(total // size)]
         number: int = mallinfo().hblks - before
         del blocks
         return number

@@ -68,7 +68,7 @@ def test_freed_memory_is_kept_no_longer(
     make_model: "MakeModel",
     make_engine: "MakeEngine",
     make_folder: "MakeFolder",
-    returned_blocks: Callable[[int], int],
+    returned_blocks: Callable[[int, int], int],
     tmp_path: Path,
 ) -> None:
     """Of blocks that the C library by itself never keeps."""
@@ -76,11 +76,11 @@ def test_freed_memory_is_kept_no_longer(
 
     class Look(Callback):
         def on_train_batch_start(self, *args: Any) -> None:
-            while_training.append(returned_blocks(64 * 2**20))
+            while_training.append(returned_blocks(64 * 2**20, 2**28))
 
     make_engine(tmp_path, max_steps=1, callbacks=[Look()]).fit(make_model(pretraining=None), make_folder())
     assert while_training == [0]
-    assert returned_blocks(64 * 2**20) > 0
+    assert returned_blocks(64 * 2**20, 2**32) > 0
 
 
 def test_the_next_model_has_its_own_size_and_batches(
