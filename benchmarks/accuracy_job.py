@@ -232,20 +232,20 @@ class AccuracyJobs(JobGenerator):
         Raises:
             ValueError: If names in ``only`` are neither models nor data.
         """
-        return [job for job in self._all_jobs(args or {}) if not self.rows.has(job.key)]
+        return [job for job in self.all_jobs(args or {}) if not self.rows.has(job.key)]
 
-    def number_done(self, matrix: dict[str, Any]) -> int:
-        """Count the jobs that have a row already.
+    def all_jobs(self, matrix: dict[str, Any]) -> list[AccuracyJob]:
+        """List the jobs with those that have a row already.
 
         Args:
             matrix: As above.
 
         Returns:
-            Their number.
-        """
-        return sum(self.rows.has(job.key) for job in self._all_jobs(matrix))
+            Jobs in the same order.
 
-    def _all_jobs(self, matrix: dict[str, Any]) -> list[AccuracyJob]:
+        Raises:
+            ValueError: If names in ``only`` are neither models nor data.
+        """
         folder = self.options["data_root"].resolve().name
         matrix = {**matrix, "data": [{"category": folder, **data} for data in matrix["data"]]}
         known = {model["name"] for model in matrix["models"]}.union(*map(_names, matrix["data"]))

@@ -80,9 +80,10 @@ class StoppingParallelRunner(ParallelRunner):
 
 def _listed(generator: AccuracyJobs, matrix: dict[str, Any]) -> list[AccuracyJob]:
     """List the jobs, and say how many are left out."""
-    if done := generator.number_done(matrix):
+    jobs = generator.generate_jobs(matrix)
+    if done := len(generator.all_jobs(matrix)) - len(jobs):
         rich.print(f"Results in {generator.rows.path} already, which are not measured again: {done}.")
-    return generator.generate_jobs(matrix)
+    return jobs
 
 
 def make_runner(jobs: AccuracyJobs, devices: int) -> Runner:
