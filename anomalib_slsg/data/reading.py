@@ -1,10 +1,13 @@
 """Reading of users' photographs: any mode and depth, and errors that name the file."""
 
+import copy
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from anomalib.visualization.image import item_visualizer, visualizer
 from PIL import Image
 from torchvision.transforms.v2.functional import to_dtype, to_image
 
@@ -12,6 +15,7 @@ ANOMALIB_READERS = (
     "anomalib.data.datasets.base.image",
     "anomalib.data.datasets.image.mvtec_loco",
     "anomalib.data.predict",
+    "anomalib.data.utils.synthetic",
     "anomalib.deploy.inferencers.openvino_inferencer",
     "anomalib.deploy.inferencers.torch_inferencer",
 )
@@ -25,7 +29,9 @@ def read_image(path: str | Path, as_tensor: bool = False) -> torch.Tensor | np.n
 
     Args:
         path: File of any format that Pillow reads; grey, palette, RGB, with or without alpha, 8 or 16 bits. Of 16
-            bits, all are taken to be in use: stretch the values of cameras that fill 10 or 12 of them.
+            bits, all are taken to be in use: stretch the values of cameras that fill 10 or 12 of them. Of 32 bits and
+            floating-point numbers, the largest value tells whether they reach to 1, 255 or 65535, which may be
+            exceeded, but not twice over.
         as_tensor: Return a tensor instead of an array.
 
     Returns:
@@ -65,17 +71,31 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey values to 8 bits; Pillow's own conversion clips them at 255 and shows white."""
     values = np.asarray(image, dtype=np.float32)
     largest = float(values.max(initial=0.0))
-    # the file says how deep 16 bits are; of 32 bits, only what is in them does
-    deep = image.mode.startswith("I;16") or largest > 255
-    full_scale = 65535.0 if deep else 1.0 if image.mode == "F" and largest <= 1 else 255.0
+    # the file says how deep 16 bits are; of 32 bits, only what is in them does, and interpolation overshoots
+    deep = image.mode.startswith("I;16") or largest > 2 * 255
+    full_scale = 65535.0 if deep else 1.0 if image.mode == "F" and largest <= 2 else 255.0
     grey = np.clip(values / full_scale * 255.0, 0, 255).round().astype(np.uint8)
     return Image.fromarray(grey, mode="L").convert("RGB")
 
 
 def use_in_anomalib() -> None:
-    """Make anomalib's image data sets and inferencers read with :func:`read_image`.
+    """Make anomalib's image data sets, inferencers and heat maps read with :func:`read_image`.
 
     anomalib 2.7 hands 16-bit images to Pillow, which clips them to white, and reports a broken file without its name.
     """
     for name in ANOMALIB_READERS:
         importlib.import_module(name).read_image = read_image  # type: ignore[attr-defined]
+    visualizer.visualize_image_item = _visualize_deep_or_plain
+
+
+def _visualize_deep_or_plain(item: Any, *args: Any, **kwargs: Any) -> Image.Image | None:
+    """Draw a heat map as anomalib does, which reads the image's file anew, but show 16 bits as they are."""
+    if item.image_path is not None and _is_deep(item.image_path):
+        item = copy.copy(item)
+        item.image, item.image_path = read_image(item.image_path, as_tensor=True), None
+    return item_visualizer.visualize_image_item(item, *args, **kwargs)
+
+
+def _is_deep(path: str | Path) -> bool:
+    with Image.open(path) as image:
+        return image.mode in DEEP_MODES

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from anomalib.data import PredictDataset
+from anomalib.data import ImageItem, PredictDataset
 from anomalib.data.datasets.image.folder import FolderDataset
+from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
+from anomalib.visualization import ImageVisualizer
 from PIL import Image
 
 from anomalib_slsg.data import reading
@@ -97,6 +99,19 @@ def test_float_images_keep_their_gradient(tmp_path: Path, scale: float) -> None:
     np.testing.assert_allclose(_tensor(path)[2].numpy(), RAMP, atol=0.5 / 255 + 1e-4)
 
 
+@pytest.mark.parametrize("largest", [1.0, 255.0])
+def test_overshoot_does_not_change_the_scale(tmp_path: Path, largest: float) -> None:
+    """Interpolation and flat-field correction exceed the range by a little, in some images of a set."""
+    values = (RAMP * largest).astype(np.float32)
+    values[0, -1] *= 1.01
+    images = {"float.tif": Image.fromarray(values)}
+    if largest > 1:
+        images["int.tif"] = Image.fromarray(np.ceil(values).astype(np.int32))
+    for name, image in images.items():
+        tensor = _tensor(_save(image, tmp_path / name))
+        np.testing.assert_allclose(tensor[0].numpy(), RAMP, atol=1 / 255 + 1e-4)
+
+
 def test_dark_deep_images_are_dark(tmp_path: Path) -> None:
     """What a file shows must not depend on what else is in it: 16 bits are 16 bits, however few are in use."""
     for largest in (200, 300):
@@ -157,6 +172,38 @@ def test_anomalibs_data_sets_read_with_it(tmp_path: Path) -> None:
     (tmp_path / "good" / "deep.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"deep\.png' is truncated or not a readable image"):
         folder[0]
+
+
+def test_synthetic_anomalies_of_deep_images_keep_their_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """anomalib makes synthetic test images of normal ones; read as white, brightness alone would tell them apart."""
+    use_in_anomalib()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good").mkdir()
+    for number in range(4):
+        _save(Image.fromarray((np.tile(RAMP, (4, 1)) * 65535).astype(np.uint16)), tmp_path / "good" / f"{number}.png")
+    folder = FolderDataset("parts", normal_dir="good", root=tmp_path)
+    synthetic = SyntheticAnomalyDataset.from_dataset(folder)
+    anomalous = [item for item in synthetic if item.gt_label == 1]
+    assert anomalous
+    for item in anomalous:
+        rows = (item.gt_mask == 0).all(dim=1)  # no pixel of them was changed
+        expected = np.broadcast_to(RAMP[0], (int(rows.sum()), 64))
+        np.testing.assert_allclose(item.image[0][rows].numpy(), expected, atol=2 / 255)
+        assert item.image.mean() < 0.8
+
+
+def test_heat_maps_show_deep_images_as_they_are(tmp_path: Path) -> None:
+    use_in_anomalib()
+    deep = _save(Image.fromarray((RAMP * 65535).round().astype(np.uint16)), tmp_path / "deep.png")
+    plain = _save(Image.fromarray((RAMP * 255).round().astype(np.uint8)), tmp_path / "plain.png")
+    drawn = []
+    for path in (deep, plain):
+        item = ImageItem(image=torch.zeros(3, 8, 8), anomaly_map=torch.zeros(8, 8), image_path=str(path))
+        drawn.append(np.asarray(ImageVisualizer(field_size=(64, 16)).visualize(item)))
+        assert item.image_path == str(path)
+    np.testing.assert_allclose(drawn[0].astype(int), drawn[1].astype(int), atol=1)
 
 
 def test_importing_the_model_is_enough() -> None:
