@@ -9,8 +9,10 @@ from anomalib.metrics import Evaluator
 from lightning.pytorch import Trainer
 from torch import nn
 from torchmetrics import Metric
+from torchmetrics.utilities.prints import rank_zero_warn
 
 from anomalib_slsg.metrics.anomaly_type import AnomalyType, AnomalyTypeAUROC
+from anomalib_slsg.metrics.cropping import displacing_transform
 from anomalib_slsg.metrics.ground_truth import DEFECTS_CONFIG
 from anomalib_slsg.metrics.spro_metrics import AUSPRO, FOLDER_OF_TYPE
 
@@ -18,8 +20,8 @@ from anomalib_slsg.metrics.spro_metrics import AUSPRO, FOLDER_OF_TYPE
 def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Trainer) -> list[Metric]:
     """Add image AUROC and AU-sPRO of the types of anomalies, as far as the test set has them.
 
-    AU-sPRO needs ``defects_config.json`` beside the test set, too. Metrics that the evaluator has of the user's are
-    left as they are.
+    AU-sPRO needs ``defects_config.json`` beside the test set, too, and maps of whole images. Metrics that the evaluator
+    has of the user's are left as they are.
 
     Args:
         added: What this function added for the test set before, which is taken out.
@@ -33,7 +35,9 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
         return []
     kept = [metric for metric in evaluator.test_metrics if all(metric is not one for one in added)]
     metrics = [
-        metric for metric in _loco_metrics(_data(trainer)) if not any(isinstance(other, type(metric)) for other in kept)
+        metric
+        for metric in _loco_metrics(_data(trainer), trainer.lightning_module)
+        if not any(isinstance(other, type(metric)) for other in kept)
     ]
     evaluator.test_metrics = nn.ModuleList([*kept, *metrics])
     if evaluator.compute_on_cpu and trainer.num_devices == 1:  # the evaluator has dealt with its others before
@@ -47,7 +51,7 @@ def _data(trainer: Trainer) -> Any:
     return loop._data_source.instance
 
 
-def _loco_metrics(datamodule: Any) -> list[Metric]:
+def _loco_metrics(datamodule: Any, model: Any) -> list[Metric]:
     if not isinstance(datamodule, AnomalibDataModule) or not hasattr(datamodule, "test_data"):
         return []
     paths = [Path(path) for path in datamodule.test_data.samples["image_path"]]
@@ -57,5 +61,9 @@ def _loco_metrics(datamodule: Any) -> list[Metric]:
     metrics: list[Metric] = [AnomalyTypeAUROC(kind, prefix="image_") for kind in wanted]
     # <category>/test/<folder>/<name>.png
     if all(len(path.parents) > 2 and (path.parents[2] / DEFECTS_CONFIG).is_file() for path in paths):
+        displacing = displacing_transform(model, datamodule.test_data)
+        if displacing is not None:
+            rank_zero_warn(f"AU-sPRO is left out: {displacing} gives maps of another part of the image than its masks.")
+            return metrics
         metrics += [AUSPRO(anomaly_type=kind, prefix="pixel_") for kind in wanted]
     return metrics

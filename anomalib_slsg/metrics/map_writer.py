@@ -8,6 +8,7 @@ from torch import Tensor
 
 from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import resize_map, write_map
+from anomalib_slsg.metrics.cropping import displacing_transform
 from anomalib_slsg.metrics.ground_truth import image_shape
 
 
@@ -27,6 +28,20 @@ class AnomalyMapWriter(Callback):
 
     def __init__(self, output_dir: str, category: str | None = None, full_size: bool = False) -> None:
         self.output_dir, self.category, self.full_size = Path(output_dir), category, full_size
+        self._image_of_map: dict[Path, Path] = {}
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that the model sees whole images.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        self._image_of_map = {}
+        datamodule = getattr(trainer, "datamodule", None)
+        displacing = displacing_transform(pl_module, getattr(datamodule, "test_data", None))
+        if displacing is not None:
+            msg = f"AnomalyMapWriter: {displacing} gives maps of another part of the image than its masks; leave it out"
+            raise ValueError(msg)
 
     def on_test_batch_end(
         self,
@@ -40,7 +55,7 @@ class AnomalyMapWriter(Callback):
         """Write the maps of a batch.
 
         Raises:
-            ValueError: If the model makes no anomaly maps.
+            ValueError: If the model makes no anomaly maps, or two images would get the same file.
         """
         if getattr(batch, "anomaly_map", None) is None:
             msg = f"AnomalyMapWriter: {type(pl_module).__name__} makes no anomaly maps"
@@ -56,4 +71,10 @@ class AnomalyMapWriter(Callback):
         if self.full_size:
             array = resize_map(array, image_shape(image_path))
         target = self.output_dir / category / "test" / folder.name / f"{image_path.stem}.tiff"
+        other = self._image_of_map.setdefault(target, image_path)
+        if other != image_path:
+            msg = (
+                f"AnomalyMapWriter: the map of '{image_path}' would replace that of '{other}'; rename one of the images"
+            )
+            raise ValueError(msg)
         write_atomically(target, lambda path: write_map(path, array))

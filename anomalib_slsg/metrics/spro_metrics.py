@@ -31,6 +31,10 @@ class _SPROOfType(SPROState):
         self._computed_curves = self.curves()
         return self._computed_curves
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave computed curves out of what is exported or copied; they may have a million points."""
+        return {**super().__getstate__(), "_computed_curves": {}}
+
     def shown_curves(self) -> dict[str, SPROPoints]:
         """Give the curves of the images seen since the last reset, or those computed last if there are none."""
         return self._computed_curves if self._computed_curves and not len(self.names) else self.curves()
@@ -82,7 +86,9 @@ class AUSPRO(AnomalibMetric, _AUSPRO):  # type: ignore[misc]
 
     Maps are compared with all masks of their image, at the masks' resolution; the masks and ``defects_config.json``
     are found from the image's path, ``<category>/test/<folder>/<name>.png`` in a tree of MVTec LOCO's format. The size
-    of the maps does not matter, nor does their range: only the order of scores counts.
+    of the maps does not matter, nor does their range: only the order of scores counts. They have to be of whole images:
+    a pre-processor that crops, as PatchCore's does with ``center_crop_size``, makes values meaningless, which this
+    metric cannot see.
 
     Therefore give it raw scores. anomalib's normalisation clips scores to [0, 1]: all that are further from the
     threshold than the extremes of the validation set become equal, and with a validation set of normal images only, as

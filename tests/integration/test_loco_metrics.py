@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import yaml
-from anomalib.data import MVTecLOCO
+from anomalib.data import ImageBatch, MVTecLOCO
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule, Padim, Patchcore
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
-from torchvision.transforms.v2 import Resize
+from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_slsg.data.reading import read_image
 from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC, SPROCurve
@@ -128,6 +128,24 @@ def test_written_maps_are_not_normalised(
         expected = raw if not full_size else torch.nn.functional.interpolate(raw[None, None], (64, 64), mode="bilinear")
         torch.testing.assert_close(torch.from_numpy(written), expected.squeeze(), rtol=1e-3, atol=1e-3)
         assert (normalised - raw).abs().max() > 0.05
+
+
+def test_maps_of_a_part_of_the_image_are_refused(make_engine: "MakeEngine", loco_root: Path, tmp_path: Path) -> None:
+    pre_processor = PreProcessor(transform=Compose([Resize((64, 64), antialias=True), CenterCrop(32)]))
+    model = Padim(**_options(False) | {"n_features": 20, "pre_processor": pre_processor})
+    engine = make_engine(tmp_path, callbacks=[AnomalyMapWriter(str(tmp_path / "maps"))])
+    engine.fit(model, datamodule=_data(loco_root))
+    with pytest.raises(ValueError, match="AnomalyMapWriter: CenterCrop gives maps of another part of the image"):
+        engine.test(model, datamodule=_data(loco_root), verbose=False)
+    assert not (tmp_path / "maps").exists()
+
+
+def test_two_images_do_not_share_a_map(tmp_path: Path) -> None:
+    writer = AnomalyMapWriter(str(tmp_path))
+    paths = [f"parts/test/bad/0.{suffix}" for suffix in ("png", "jpg")]
+    batch = ImageBatch(image=torch.rand(2, 3, 8, 8), anomaly_map=torch.rand(2, 8, 8), image_path=paths)
+    with pytest.raises(ValueError, match=r"the map of '.*0\.jpg' would replace that of '.*0\.png'"):
+        writer.on_test_batch_end(None, Padim(pre_trained=False), None, batch, 0)  # type: ignore[arg-type]
 
 
 def test_models_without_maps_are_refused() -> None:

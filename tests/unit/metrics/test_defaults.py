@@ -3,11 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
+from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Trainer
+from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
@@ -66,6 +69,23 @@ def test_users_own_choice_stays(mvtec_loco_tree: Path, tmp_path: Path) -> None:
     evaluator = Evaluator(test_metrics=[AUSPRO(0.3)])
     replace_loco_metrics([], evaluator, _trainer(datamodule))
     assert _names(evaluator) == ["AUSPRO_0.3_mean", "image_AUROC_logical"]
+
+
+@pytest.mark.parametrize("where", ["pre_processor", "data set"])
+def test_maps_of_a_part_of_the_image_are_not_compared_with_its_masks(
+    mvtec_loco_tree: Path, tmp_path: Path, where: str
+) -> None:
+    datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
+    evaluator, trainer = Evaluator(test_metrics=[]), _trainer(datamodule)
+    crop = Compose([Resize((64, 64)), CenterCrop(32)])
+    trainer.strategy._lightning_module = SimpleNamespace(
+        pre_processor=PreProcessor(crop if where != "data set" else None)
+    )
+    if where == "data set":
+        datamodule.test_data.augmentations = crop
+    with pytest.warns(UserWarning, match="AU-sPRO is left out: CenterCrop"):
+        replace_loco_metrics([], evaluator, trainer)
+    assert _names(evaluator) == ["image_AUROC_logical"]
 
 
 def test_other_trees_get_nothing(folder_tree: Path, recwarn: pytest.WarningsRecorder) -> None:

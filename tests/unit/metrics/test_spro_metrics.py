@@ -311,6 +311,8 @@ def test_batches_repetition_reset_clone_and_pickle(samples: list[Any]) -> None:
     assert len(metric.generate_figure()[0].axes[0].lines) == 2
     assert metric(_batch(samples)).item() == pytest.approx(expected, abs=1e-7)
     assert metric.compute().item() == pytest.approx(expected, abs=1e-7)
+    metric.reset()
+    assert len(pickle.dumps(metric)) < 1.2 * len(pickle.dumps(AUSPRO(0.3)))  # no curve in what is exported
 
 
 def test_metrics_share_the_work_on_a_batch(samples: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
