@@ -1,6 +1,5 @@
 """Slsg: the anomalib model."""
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -38,6 +37,7 @@ from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
+from anomalib_slsg.plain_data import plain
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
@@ -380,7 +380,9 @@ class Slsg(AnomalibModule):
         del batch_idx
         normal = cast("Tensor", batch.image)
         generator = stream(self._seed, SIMULATION_STREAM, self.trainer.fit_loop.total_batch_idx, self.global_rank)
-        others = self.normal_images.others(batch.image_path, len(normal), generator).to(normal, non_blocking=True)
+        others = None
+        if len(self.normal_images) > 1:
+            others = self.normal_images.others(batch.image_path, len(normal), generator).to(normal, non_blocking=True)
         base = colour_jitter(normal, self.colour_jitter, generator)
         simulated = self.simulator(base, others, generator)
         images = torch.cat([colour_jitter(normal, self.colour_jitter, generator), simulated.image])
@@ -429,10 +431,7 @@ class Slsg(AnomalibModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Turn options into plain data."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["hyper_parameters"] = {
-            name: dataclasses.asdict(value) if isinstance(value, (PretrainingOptions, SimulationOptions)) else value
-            for name, value in checkpoint["hyper_parameters"].items()
-        }
+        checkpoint["hyper_parameters"] = plain(dict(checkpoint["hyper_parameters"]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the pre-processor with the antialiasing that anomalib leaves out."""
@@ -538,8 +537,9 @@ class Slsg(AnomalibModule):
             )
 
     def free_images(self) -> None:
-        """Let go of the training images."""
+        """Let go of the training images and of the textures."""
         self._normal_images = None
+        self.simulator.free_textures()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
@@ -559,6 +559,10 @@ class Slsg(AnomalibModule):
         )
         if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None:
             loader.dataset.keep(self._normal_images.cache, transform)
+        if len(self._normal_images) == 1:
+            logger.warning(
+                "There is one training image. Logical anomalies, which mix two, are left out; give more images."
+            )
         examples = self._normal_images.sample(32).to(self.device)
         check_image_size(examples.shape[-2], examples.shape[-1])
         self.simulator.fit(examples)

@@ -9,8 +9,9 @@ import torch
 from anomalib.data import ImageBatch
 from lightning.pytorch.utilities.seed import isolate_rng
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.transforms.v2 import Resize
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ class NormalImages:
         collate: Makes an :class:`ImageBatch` of items.
         transform: Applied to each batch of images, for instance the pre-processor's resize.
         num_workers: Worker processes that read all images, or many.
-        cache_gibibytes: Largest size of the cache.
+        cache_gibibytes: Largest size of the cache. Images whose data set augments them, and not only resizes, are
+            never cached: augmentations draw anew for every reading.
         show_progress: Show a progress bar while all images are read, or many.
 
     Raises:
@@ -54,8 +56,11 @@ class NormalImages:
         first = self._read([0])
         needed = first.numel() * self._length / GIBIBYTE
         self._cache: Tensor | None = None
-        if needed <= cache_gibibytes:
+        augmented = not only_resizes(getattr(dataset, "augmentations", None))
+        if not augmented and needed <= cache_gibibytes:
             self._cache = self._fill_cache()
+        elif augmented:
+            logger.info("The training images are read again when needed, because the data set augments them.")
         else:
             logger.info(
                 "%d training images need %.1f GiB and are read again when needed (cache_gibibytes is %.1f).",
@@ -190,6 +195,18 @@ class NormalImages:
         samples = getattr(self._dataset, "samples", None)
         paths = samples["image_path"] if samples is not None and "image_path" in samples else []
         return {str(Path(path)): index for index, path in enumerate(paths)}
+
+
+def only_resizes(transform: nn.Module | None) -> bool:
+    """Tell whether a transform, if there is one, does nothing but resize.
+
+    Args:
+        transform: A data set's augmentations, or a pre-processor's transform.
+
+    Returns:
+        Whether it is nothing else.
+    """
+    return transform is None or isinstance(transform, Resize)
 
 
 def rounded_to_bytes(images: Tensor) -> Tensor:

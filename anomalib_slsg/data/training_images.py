@@ -6,7 +6,8 @@ import torch
 from anomalib.data import AnomalibDataModule, ImageItem
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import Resize
+
+from anomalib_slsg.data.normal_images import only_resizes
 
 
 class TrainingImages(Dataset):
@@ -23,17 +24,14 @@ class TrainingImages(Dataset):
     def keep(self, images: Tensor, transform: nn.Module | None = None) -> None:
         """Give these images from now on.
 
-        User's augmentations draw anew for every reading, and a pre-processor's transform other than resizing, for
-        instance a crop, changes images a second time. A set that has one goes on being read from files.
+        A pre-processor's transform other than resizing, for instance a crop, would change images a second time. A set
+        that has one goes on being read from files.
 
         Args:
             images: All images of the set, resized, of shape (N, 3, H, W), uint8.
             transform: The pre-processor's, which made these images and which the trainer applies to every batch.
         """
-        # anomalib has the data set resize as the model's pre-processor does
-        transforms = getattr(self.dataset, "augmentations", None), transform
-        only_resized = all(each is None or isinstance(each, Resize) for each in transforms)
-        if only_resized and hasattr(self.dataset, "samples"):
+        if only_resizes(transform) and hasattr(self.dataset, "samples"):
             self.images = images
 
     def __len__(self) -> int:

@@ -124,7 +124,8 @@ def _border(images: Tensor, width: int) -> Tensor:
 def _background_distance(images: Tensor) -> tuple[Tensor, Tensor]:
     """Largest difference of a channel from the background: (B, 1, H, W), and at the border (B, number)."""
     border = _border(images, _ring_width(images))  # (B, 3, number)
-    background = border.median(dim=2).values  # (B, 3)
+    # the lower median; not median itself, whose indices are not deterministic on GPUs
+    background = border.sort(dim=2).values[..., (border.shape[2] - 1) // 2]  # (B, 3)
     distance = (images - background[:, :, None, None]).abs_().amax(dim=1, keepdim=True)
     return distance, _border(distance, _ring_width(images)).squeeze(1)
 

@@ -46,7 +46,8 @@ class SimulationOptions:
         structural_opacity: Range of delta of equation 1, in (0, 1], drawn per image; low values give nearly
             transparent anomalies.
         logical_opacity: The same for logical anomalies.
-        logical_turn_probability: Share of logical sources that are turned, in [0, 1].
+        logical_turn_probability: Share of logical sources that are turned, in [0, 1]. The paper turns every source,
+            and does not say how far; parts that keep their direction teach more where products lie aligned.
         logical_turn_degrees: Turned sources are turned by a uniform angle between minus and plus this, in [0, 180].
         logical_flip_probability: Share of logical sources that are mirrored left to right, in [0, 1].
         logical_moved_probability: Share of logical anomalies whose source is the image itself, moved by up to half its
@@ -54,7 +55,8 @@ class SimulationOptions:
         minimum_area: Smallest mask in pixels at 256x256, up to a quarter of the image; smaller masks are redrawn.
         minimum_change: A masked pixel is labelled anomalous only when one of its channels changes by more than this,
             in [0, 1). 0 labels the whole mask, as in the paper. Above 0, a label may be smaller than ``minimum_area``.
-        photometric_operations: Number of distinct photometric operations on every texture, in [0, 9].
+        photometric_operations: Number of distinct photometric operations on every texture, in [0, 9]. Other sources
+            keep their colours; section 3.2 changes brightness and contrast of any.
         grid_cells: Cells per side of the grid whose cells are shuffled.
 
     Raises:

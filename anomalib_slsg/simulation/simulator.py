@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -73,7 +73,7 @@ class AnomalySimulator(nn.Module):
     Works in 32 bit on the images' device, whatever the surrounding precision, and never waits for the device.
 
     Args:
-        options: What to simulate; ``None``: the paper's values.
+        options: What to simulate; ``None``: their defaults.
     """
 
     def __init__(self, options: SimulationOptions | None = None) -> None:
@@ -97,7 +97,17 @@ class AnomalySimulator(nn.Module):
         """
         self._texture_bank().prepare(size, device)
 
-    def forward(self, images: Tensor, others: Tensor, generator: torch.Generator | None = None) -> SimulatedBatch:
+    def free_textures(self) -> None:
+        """Let go of the textures, which are opened again at the next use."""
+        self._textures = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the textures out of exported models."""
+        return {**self.__dict__, "_textures": None}
+
+    def forward(
+        self, images: Tensor, others: Tensor | None, generator: torch.Generator | None = None
+    ) -> SimulatedBatch:
         """Simulate one anomaly per image, of a kind drawn per image; see :meth:`simulate`."""
         return self.simulate(images, others, generator)
 
@@ -105,7 +115,7 @@ class AnomalySimulator(nn.Module):
     def simulate(
         self,
         images: Tensor,
-        others: Tensor,
+        others: Tensor | None,
         generator: torch.Generator | None = None,
         kind: AnomalyKind | None = None,
     ) -> SimulatedBatch:
@@ -113,7 +123,8 @@ class AnomalySimulator(nn.Module):
 
         Args:
             images: (B, 3, H, W) normal images, RGB in [0, 1].
-            others: (B, 3, H, W) further normal images, none of which is the image at the same place.
+            others: (B, 3, H, W) further normal images, none of which is the image at the same place; ``None`` if there
+                are none: all anomalies are structural then.
             generator: CPU generator of all random numbers; ``None``: torch's global one.
             kind: The kind for all images; ``None``: drawn per image with the options' probabilities.
 
@@ -121,13 +132,19 @@ class AnomalySimulator(nn.Module):
             Images, masks and foreground in the images' dtype.
 
         Raises:
-            ValueError: If the shapes are not as said.
+            ValueError: If the shapes are not as said, or ``kind`` is logical and there are no others.
             RuntimeError: If the foreground has not been fitted.
         """
+        if kind == "logical" and others is None:
+            msg = "logical anomalies need other normal images"
+            raise ValueError(msg)
+        structural_probability = 1.0 if others is None else self.options.structural_probability
+        others = images if others is None else others
         _check_batch(images, others)
         with torch.autocast(images.device.type, enabled=False):
             normal = images.float()
-            kinds = self._draw_kinds(len(images), generator, kind)
+            drawn = self._draw_kinds(len(images), structural_probability, generator)
+            kinds = drawn if kind is None else [kind] * len(images)
             logical = torch.tensor([name == "logical" for name in kinds])
             foreground = self._usable_foreground(normal)
             mask = self._draw_mask(foreground, logical, generator)
@@ -148,14 +165,11 @@ class AnomalySimulator(nn.Module):
         return self._textures
 
     def _draw_kinds(
-        self, number: int, generator: torch.Generator | None, kind: AnomalyKind | None
+        self, number: int, structural_probability: float, generator: torch.Generator | None
     ) -> list[AnomalyKind]:
-        draws = torch.rand(number, 2, generator=generator).tolist()
-        if kind is not None:
-            return [kind] * number
         kinds: list[AnomalyKind] = []
-        for structural, texture in draws:
-            if structural >= self.options.structural_probability:
+        for structural, texture in torch.rand(number, 2, generator=generator).tolist():
+            if structural >= structural_probability:
                 kinds.append("logical")
             else:
                 kinds.append("texture" if texture < self.options.texture_probability else "shuffled")

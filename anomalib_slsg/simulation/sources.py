@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 PROCEDURAL_TEXTURES = 64
 PROCEDURAL_SEED = 0
-CACHED_FILES = 512
+CACHED_BYTES = 256 * 2**20
 # Textures are kept larger than needed by this factor; every use crops a random part.
 MARGIN = 1.25
 
@@ -45,6 +45,7 @@ class TextureBank:
         self._canvas: tuple[int, int] | None = None
         self._procedural = torch.empty(0)
         self._cache: dict[int, Tensor] = {}
+        self._cached_bytes = 0
         if dtd_dir is None:
             logger.info("simulation.dtd_dir is not set: procedural colour textures take the place of DTD")
             return
@@ -62,6 +63,7 @@ class TextureBank:
         if canvas != self._canvas:
             self._canvas = canvas
             self._cache.clear()
+            self._cached_bytes = 0
             if not self.files:
                 # A fixed seed: what a generator yields must not depend on whether the bank was there already.
                 generator = torch.Generator().manual_seed(PROCEDURAL_SEED)
@@ -111,8 +113,9 @@ class TextureBank:
         if index in self._cache:
             return self._cache[index]
         texture = self._load(self.files[index])
-        if len(self._cache) < CACHED_FILES:
+        if self._cached_bytes + texture.nbytes <= CACHED_BYTES:
             self._cache[index] = texture
+            self._cached_bytes += texture.nbytes
         return texture
 
     def _load(self, path: Path) -> Tensor:

@@ -246,6 +246,7 @@ def test_one_image_has_no_distances(
     make_engine(tmp_path / "results", max_steps=1, logger=False).fit(model, make_folder(normal_dir=tmp_path / "good"))
     assert not model.model.seg_net.feature_distance.fitted
     assert "at least two normal images are needed, and there is one" in caplog.text
+    assert "There is one training image. Logical anomalies, which mix two, are left out" in caplog.text
 
 
 def test_checkpoints_without_distances_fit_the_default(make_model: "MakeModel") -> None:

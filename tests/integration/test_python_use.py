@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from anomalib.data import MVTecAD, MVTecLOCO, PredictDataset
@@ -73,8 +74,10 @@ def test_checkpoint_holds_plain_data_and_options_come_back(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     pretraining = PretrainingOptions(epochs=1, large_mask_sides=(20, 60), log_images_every=0)
-    simulation = SimulationOptions(noise="rectangle", logical_opacity=(0.8, 0.9), foreground="whole")
-    model = make_model(pretraining=pretraining, simulation=simulation, num_neighbors=3)
+    simulation = SimulationOptions(
+        noise="rectangle", logical_opacity=(np.float32(0.75), np.float32(0.875)), foreground="whole"
+    )
+    model = make_model(pretraining=pretraining, simulation=simulation, num_neighbors=np.int64(3))
     engine = make_engine(tmp_path, max_steps=1)
     engine.fit(model, make_folder())
     path = engine.best_model_path

@@ -12,7 +12,7 @@ from anomalib.data.datasets.image.folder import FolderDataset
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import Resize
+from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize
 
 from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
 
@@ -214,3 +214,16 @@ def test_images_of_different_sizes_need_a_resize(tmp_path: Path) -> None:
     assert NormalImages(dataset, ImageBatch.collate, Resize((16, 16))).sample(10).shape == (10, 3, 16, 16)
     with pytest.raises(ValueError, match=r"different sizes \(16x16, 32x16\).*model.image_size"):
         NormalImages(dataset, ImageBatch.collate)
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_augmentations_are_drawn_anew_for_every_reading(dataset: FolderDataset, augmented: bool) -> None:
+    """A cache would keep the first draw for the whole training."""
+    size = Resize((8, 12), antialias=True)
+    augmentations = Compose([RandomHorizontalFlip(), size]) if augmented else size
+    folder = FolderDataset("parts", normal_dir="good", root=dataset.root, augmentations=augmentations)
+    images = NormalImages(folder, ImageBatch.collate)
+    assert (images.cache is None) == augmented
+    torch.manual_seed(0)
+    readings = {images[torch.arange(NUMBER)].numpy().tobytes() for _ in range(6)}
+    assert len(readings) == (6 if augmented else 1)

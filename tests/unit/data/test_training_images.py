@@ -8,7 +8,7 @@ import pytest
 import torch
 from anomalib.data import Folder, ImageBatch
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2 import RandomHorizontalFlip, Resize
+from torchvision.transforms.v2 import CenterCrop, Compose, RandomHorizontalFlip, Resize
 
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
@@ -51,8 +51,15 @@ def test_no_file_is_read_any_more(datamodule: Folder, monkeypatch: pytest.Monkey
 
 
 def test_augmentations_are_drawn_anew(datamodule: Folder) -> None:
+    """No images are there to be given then."""
     datamodule.train_data.augmentations = RandomHorizontalFlip(p=1.0)
-    images = _kept(datamodule, 32)
+    stand_in(datamodule)
+    assert NormalImages(datamodule.train_data, ImageBatch.collate).cache is None
+
+
+def test_images_are_not_changed_twice(datamodule: Folder) -> None:
+    images = TrainingImages(datamodule.train_data)
+    images.keep(torch.zeros(len(images), 3, 32, 32, dtype=torch.uint8), Compose([CenterCrop(48), Resize(32)]))
     assert images.images is None
     assert images[0].image.shape[-1] == 64
 

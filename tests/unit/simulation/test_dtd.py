@@ -4,6 +4,7 @@ import hashlib
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,12 @@ from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions, dtd
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    requests = 0
+
+    def do_GET(self) -> None:
+        type(self).requests += 1
+        super().do_GET()
+
     def log_message(self, *args: object) -> None:
         pass
 
@@ -70,4 +77,30 @@ def test_failed_download_leaves_nothing_and_names_the_alternatives(
     folder = tmp_path / "textures"
     with pytest.raises(ConnectionError, match=r"download_dtd.*dtd_dir.*procedural"):
         AnomalySimulator(SimulationOptions(dtd_dir=str(folder), download_dtd=True)).prepare((64, 64))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".textures.lock", "served"]  # the lock is empty
+
+
+def test_several_at_once_fetch_it_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, archive: Path, address: str
+) -> None:
+    """Ranks, or trainings that are started together."""
+    _serve(monkeypatch, address, archive)
+    monkeypatch.setattr(Quiet, "requests", 0)
+    folder = tmp_path / "textures"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(dtd.fetch_dtd, [folder] * 3))
+    assert list(folder.rglob("*.png")) == [folder / "dtd" / "images" / "stripes.png"]
+    assert Quiet.requests == 1
+
+
+def test_another_file_than_expected_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, archive: Path, address: str
+) -> None:
+    for content in (None, b"a page of a proxy"):  # of another hash; of the hash, but no archive
+        if content is not None:
+            archive.write_bytes(content)
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest() if content else "0" * 64
+        monkeypatch.setattr(dtd, "DOWNLOAD_INFO", DownloadInfo(name="textures", url=address, hashsum=digest))
+        with pytest.raises(ConnectionError, match=r"(?s)download_dtd.*dtd_dir.*procedural"):
+            dtd.fetch_dtd(tmp_path / "textures")
+        assert not (tmp_path / "textures").exists()

@@ -1,5 +1,6 @@
 """Equation 1, and what every simulated batch must hold."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,27 @@ def test_fitted_foreground_is_saved_with_the_simulator() -> None:
     first, second = (simulator(images, images.roll(1, 0), seeded()) for simulator in (fitted, loaded))
     assert torch.equal(first.foreground, second.foreground)
     assert first.foreground.mean() < 0.5
+
+
+def test_without_other_images_all_anomalies_are_structural() -> None:
+    """A logical one of an image and itself changes nothing, but would be labelled."""
+    simulator = AnomalySimulator(SimulationOptions(structural_probability=0.2, foreground="whole"))
+    images = torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    batch = simulator(images, None, torch.Generator().manual_seed(1))
+    assert not batch.logical.any()
+    changed = (batch.image != images).any(dim=1, keepdim=True)
+    assert (changed & (batch.mask == 1)).flatten(1).any(dim=1).all()
+    assert simulator(images, images.roll(1, 0), torch.Generator().manual_seed(1)).logical.any()
+    with pytest.raises(ValueError, match="logical anomalies need other normal images"):
+        simulator.simulate(images, None, kind="logical")
+
+
+def test_textures_are_no_part_of_what_is_exported() -> None:
+    simulator = AnomalySimulator(SimulationOptions(foreground="whole"))
+    empty = len(pickle.dumps(simulator))
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before = simulator.simulate(images, None, torch.Generator().manual_seed(1), kind="texture").image
+    assert len(pickle.dumps(simulator)) == empty
+    for other in (pickle.loads(pickle.dumps(simulator)), simulator):
+        other.free_textures()
+        assert torch.equal(other.simulate(images, None, torch.Generator().manual_seed(1), kind="texture").image, before)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anomalib_slsg.data.reading import read_rgb
+from anomalib_slsg.simulation import sources
 from anomalib_slsg.simulation.sources import TextureBank, shuffled_grid
 from anomalib_slsg.simulation.texture import PATTERNS, procedural_textures
 
@@ -108,3 +109,21 @@ def test_shuffled_grid_of_indivisible_sides() -> None:
 def test_more_cells_than_pixels() -> None:
     with pytest.raises(ValueError, match=r"simulation\.grid_cells"):
         shuffled_grid(torch.rand(1, 3, 6, 32), 8)
+
+
+def test_few_textures_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as fit a budget of bytes, however large images are; the others are read again."""
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((40, 40, 3), number, np.uint8))
+    monkeypatch.setattr(sources, "CACHED_BYTES", 2 * 3 * 40 * 40)
+    reads = []
+    monkeypatch.setattr(sources, "read_rgb", lambda path: reads.append(path.name) or read_rgb(path))
+    bank = TextureBank(tmp_path)
+    for _ in range(3):
+        bank.sample(100, (32, 32), seeded())
+    counts = sorted(reads.count(f"{number}.png") for number in range(4))
+    assert counts[:2] == [1, 1]
+    assert min(counts[2:]) > 3
+    reads.clear()
+    bank.sample(100, (16, 16), seeded())  # the budget is free again for another size, of which all fit
+    assert sorted(reads) == [f"{number}.png" for number in range(4)]
