@@ -3,11 +3,13 @@
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from anomalib_slsg.networks.precise_stem import keep_stem_precise
 
 STRIDES = (2, 4, 8, 16)
+EXAMPLE_SIDE = 64
 
 
 class ResNetEncoder(nn.Module):
@@ -25,7 +27,8 @@ class ResNetEncoder(nn.Module):
         stem_pool: Keep the max-pool of a ResNet's stem: a quarter of the arithmetic, half the channels at stride 16.
 
     Raises:
-        ValueError: If timm does not know the backbone or it lacks one of the four strides.
+        ValueError: If timm does not know the backbone, it lacks one of the four strides, or its feature maps are not
+            of the sizes that strides make them.
     """
 
     def __init__(self, backbone: str = "resnet18", stem_pool: bool = False) -> None:
@@ -44,12 +47,14 @@ class ResNetEncoder(nn.Module):
             )
             raise ValueError(msg)
         deepest_of_stride = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
-        self.network = _build(backbone, out_indices=tuple(deepest_of_stride))
+        indices = network.feature_info.out_indices  # some networks leave out their first stage by default
+        self.network = _build(backbone, out_indices=tuple(indices[place] for place in deepest_of_stride))
         if remove_pool:
             self.network.maxpool = nn.Identity()
         _drop_idle_stages(self.network)
         keep_stem_precise(self.network)
         self.channels: tuple[int, ...] = tuple(channels[index] for index in deepest_of_stride)
+        self.check_size(EXAMPLE_SIDE, EXAMPLE_SIDE)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute the feature pyramid.
@@ -61,6 +66,35 @@ class ResNetEncoder(nn.Module):
             Four feature maps (B, C_i, H / s, W / s) for s = 2, 4, 8, 16.
         """
         return self.network(images)
+
+    @torch.no_grad()
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes of which this backbone makes other feature maps than the decoder joins.
+
+        Args:
+            height: Height in pixels, a multiple of 16.
+            width: Width in pixels, a multiple of 16.
+
+        Raises:
+            ValueError: If a feature map is of another shape.
+        """
+        training, example = self.training, torch.zeros(1, 3, height, width)
+        example = example.to(next(self.parameters()))
+        cause: RuntimeError | None = None
+        shapes: list[tuple[int, ...]] = []
+        try:
+            shapes = [tuple(feature.shape[1:]) for feature in self.eval()(example)]
+        except RuntimeError as error:  # some join maps themselves
+            cause = error
+        finally:
+            self.train(training)
+        sizes = [(height // stride, width // stride) for stride in STRIDES]
+        if shapes != [(channels, *size) for channels, size in zip(self.channels, sizes, strict=True)]:
+            msg = (
+                f"backbone '{self.backbone}' makes no feature maps of halves, quarters, eighths and sixteenths of "
+                f"{height}x{width} pixels; choose a size of multiples of 32, or another backbone, such as resnet18"
+            )
+            raise ValueError(msg) from cause
 
 
 def _drop_idle_stages(network: Any) -> None:

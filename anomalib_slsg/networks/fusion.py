@@ -1,12 +1,15 @@
 """Batch normalisation folded into the convolutions before it, for inference."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -38,10 +41,10 @@ def fold_batch_norm(network: Network, images: Tensor, shared: Iterable[nn.Module
 
 
 def _followers(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Names of a convolution and of the batch normalisation that takes its output, each used once."""
+    """Names of a convolution and of the batch normalisation that alone takes its output, each used once."""
     makers: dict[int, nn.Conv2d] = {}
     outputs: list[Tensor] = []  # kept, so that no later tensor has the identity of an earlier one
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d, Tensor]] = []
 
     def note_output(module: nn.Module, _: object, output: Tensor) -> None:
         makers[id(output)] = cast("nn.Conv2d", module)
@@ -49,7 +52,7 @@ def _followers(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
 
     def note_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if id(inputs[0]) in makers:
-            pairs.append((makers[id(inputs[0])], cast("nn.BatchNorm2d", module)))
+            pairs.append((makers[id(inputs[0])], cast("nn.BatchNorm2d", module), inputs[0]))
 
     handles = []
     for module in network.modules():
@@ -57,16 +60,38 @@ def _followers(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
             handles.append(module.register_forward_hook(note_output))
         elif isinstance(module, nn.BatchNorm2d):
             handles.append(module.register_forward_pre_hook(note_input))
-    network(images)
+    uses = _Uses()
+    with uses:
+        result = network(images)
     for handle in handles:
         handle.remove()
-    used = [module for pair in pairs for module in pair]
+    # what the network gives out is used by others
+    uses.number.update(id(output) for output in tree_leaves(result))
+    used = [module for pair in pairs for module in pair[:2]]
     names = {module: name for name, module in network.named_modules()}
     return [
         (names[convolution], names[norm])
-        for convolution, norm in pairs
-        if used.count(convolution) == used.count(norm) == 1
+        for convolution, norm, output in pairs
+        if used.count(convolution) == used.count(norm) == uses.number[id(output)] == 1
     ]
+
+
+class _Uses(TorchFunctionMode):
+    """Counts how many operations make something of each tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number: Counter[int] = Counter()
+        self._kept: list[Any] = []  # so that no later tensor has the identity of an earlier one
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # sizes, types and the like say nothing about values
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            tensors = {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+            self.number.update(tensors.keys())
+            self._kept.append(tensors)
+        return result
 
 
 def _what_remains(norm: nn.BatchNorm2d) -> nn.Module:

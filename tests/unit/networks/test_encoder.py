@@ -18,6 +18,7 @@ from anomalib_slsg.networks import ResNetEncoder, SegNet
         ("regnetx_002", False, (32, 24, 56, 152)),
         ("tf_efficientnet_lite0", False, (16, 24, 40, 112)),
         ("mobilenetv3_large_100", False, (16, 24, 40, 112)),
+        ("dla46_c", False, (32, 64, 64, 128)),  # timm's own default leaves out its first stage
     ],
 )
 def test_pyramid_has_strides_2_to_16_and_says_its_channels(
@@ -84,6 +85,18 @@ def test_copy_computes_the_same() -> None:
 def test_unsuitable_backbones_are_named_with_alternatives(backbone: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ResNetEncoder(backbone)
+
+
+def test_maps_of_other_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="backbone 'legacy_xception' makes no feature maps of halves"):
+        ResNetEncoder("legacy_xception")  # its convolutions are not padded
+    encoder = ResNetEncoder("mobilevitv2_050").train()  # folds its maps once more
+    before = copy.deepcopy(encoder.state_dict())
+    encoder.check_size(64, 96)
+    with pytest.raises(ValueError, match="of 80x48 pixels; choose a size of multiples of 32"):
+        encoder.check_size(80, 48)
+    assert encoder.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
 def test_building_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,9 @@ def _trained_norms(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "resnet18", "test_vgg", "test_resnet_preact"])
+@pytest.mark.parametrize(
+    "backbone", ["test_resnet", "test_efficientnet", "resnet18", "ghostnet_050", "test_vgg", "test_resnet_preact"]
+)
 def test_folding_changes_nothing_but_leaves_no_norm(backbone: str) -> None:
     torch.manual_seed(0)
     network: nn.Module
@@ -45,8 +47,9 @@ def test_folding_changes_nothing_but_leaves_no_norm(backbone: str) -> None:
         torch.testing.assert_close(folded(images), expected, atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(network(images), expected, atol=0, rtol=0)
     executed = [name for name, layer in folded.named_modules() if isinstance(layer, nn.BatchNorm2d)]
-    # a norm that does not follow a convolution stays, as do those of the head that only training uses
-    kept = {"test_resnet_preact": 2}.get(backbone, 0)
+    # a norm that does not follow a convolution stays, as do those of the head that only training uses, and one whose
+    # convolution's own output is a feature, too
+    kept = {"test_resnet_preact": 2, "ghostnet_050": 1}.get(backbone, 0)
     assert len([name for name in executed if not name.startswith("auxiliary_head")]) == kept
 
 
@@ -62,6 +65,32 @@ def test_a_convolution_used_twice_keeps_its_norms() -> None:
     network = _trained_norms(Shared())
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(fold_batch_norm(network, images)(images), network(images))
+
+
+class Reused(nn.Module):
+    """A convolution whose output is used beside the norm, in one of several ways."""
+
+    def __init__(self, use: str) -> None:
+        super().__init__()
+        self.use, self.convolution, self.norm = use, nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        output = self.convolution(images)
+        if self.use == "changed in place":
+            output += images
+        normalised = self.norm(output)
+        if self.use == "residual":
+            return (normalised + output,)
+        return (normalised, output) if self.use == "given out" else (normalised,)
+
+
+@pytest.mark.parametrize("use", ["residual", "given out", "changed in place"])
+def test_a_convolution_whose_output_is_needed_stays(use: str) -> None:
+    network = _trained_norms(Reused(use))
+    images = torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        for found, expected in zip(fold_batch_norm(network, images)(images), network(images), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_folding_frees_weights_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
