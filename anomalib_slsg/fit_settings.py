@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from anomalib_slsg.data.training_images import stand_down, stand_in
 from anomalib_slsg.memory import keep_freed_memory, return_freed_memory
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STEPS_BETWEEN_CHECKPOINTS = 50  # epochs of few images are shorter, and writing takes longer than they do
+
 
 class FitSettings(Callback):
     """Makes what the paper wants of trainer and data module the default, and undoes it, however fitting ends.
@@ -29,6 +33,8 @@ class FitSettings(Callback):
 
     def __init__(self) -> None:
         self._undo = ExitStack()
+        self._checkpoints: ModelCheckpoint | None = None
+        self._saved_step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Change what the user has left open."""
@@ -55,6 +61,43 @@ class FitSettings(Callback):
         if trainer.ckpt_path is None:
             warn_of_former_training(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over when the engine's own checkpoints are written; a user's are written as the user says."""
+        checkpoints = trainer.checkpoint_callback
+        is_slsg = hasattr(pl_module, "free_images")
+        if is_slsg and isinstance(checkpoints, ModelCheckpoint) and _is_the_engines(checkpoints):
+            self._checkpoints, self._saved_step = checkpoints, trainer.global_step
+            self._undo.callback(self._give_checkpoints_back)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave out checkpoints, which would follow at once."""
+        self._save_seldom(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave out checkpoints, which would follow at once."""
+        self._save_seldom(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is newer than the last checkpoint, if the training ended unforeseen."""
+        if self._checkpoints is not None:
+            checkpoints = self._checkpoints
+            self._give_checkpoints_back()
+            # it saves in one of the two, and not twice
+            checkpoints.on_train_epoch_end(trainer, pl_module)
+            checkpoints.on_validation_end(trainer, pl_module)
+
+    def _save_seldom(self, trainer: Trainer) -> None:
+        if self._checkpoints is None or trainer.state.fn != TrainerFn.FITTING:
+            return
+        due = trainer.global_step - self._saved_step >= STEPS_BETWEEN_CHECKPOINTS or _is_last_epoch(trainer)
+        self._checkpoints._every_n_epochs = int(due)
+        if due:
+            self._saved_step = trainer.global_step
+
+    def _give_checkpoints_back(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints._every_n_epochs, self._checkpoints = 1, None
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give back after success."""
         del trainer, pl_module, stage
@@ -64,3 +107,14 @@ class FitSettings(Callback):
         """Give back after an error or an interruption."""
         del trainer, pl_module, exception
         self._undo.close()
+
+
+def _is_the_engines(checkpoints: ModelCheckpoint) -> bool:
+    """Whether the newest state is kept in one file, written after each epoch, as anomalib's engine has it."""
+    said = checkpoints.filename, checkpoints.monitor, checkpoints.save_top_k, checkpoints.save_last
+    return said == ("model", None, 1, None) and checkpoints.every_n_epochs == 1
+
+
+def _is_last_epoch(trainer: Trainer) -> bool:
+    counts = (trainer.global_step, trainer.max_steps), (trainer.current_epoch + 1, trainer.max_epochs or -1)
+    return trainer.should_stop or any(0 < limit <= count for count, limit in counts)

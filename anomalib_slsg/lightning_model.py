@@ -100,9 +100,10 @@ class Slsg(AnomalibModule):
         learning_rate: Rate of SGD at the start; a cosine takes it to zero.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD.
-        iterations: Training steps when the trainer is given neither ``max_steps`` nor ``max_epochs``.
+        iterations: Training steps when the trainer is given neither ``max_steps`` nor ``max_epochs``; 1,000 epochs,
+            Lightning's own default, and unlimited ones count as not given.
         train_batch_size: Normal images per step, beside as many simulated ones, when the data module has its
-            default batch size. A batch size given to the data module wins.
+            default batch size, 32 with most. Another one given to the data module wins.
         colour_jitter: Largest relative change of brightness and saturation of training images.
         freeze_encoder: Keep the pre-trained encoder as it is while SegNet trains.
         encoder_statistics: Batch-norm statistics of the encoder in SegNet: ``reestimated`` once on whole normal
@@ -219,6 +220,7 @@ class Slsg(AnomalibModule):
         self.seed = seed
         self.register_buffer("encoder_ready", torch.tensor(False))
         self._normal_images: NormalImages | None = None
+        self._workers: tuple[DataLoader, int] | None = None
         self._seed = 0
         self._default_evaluator = evaluator is True
         self._loco_metrics: list[Metric] = []
@@ -317,7 +319,8 @@ class Slsg(AnomalibModule):
             if self.encoder_statistics == "reestimated":
                 with self.model.fast_autocast():
                     reestimate_batch_norm(self.model.seg_net.encoder, whole_images(self.model, self.normal_images))
-            self.encoder_ready.fill_(True)
+            # a trial's encoder is nobody's pre-trained one
+            self.encoder_ready.fill_(not self.trainer.fast_dev_run)  # type: ignore[attr-defined]
         self._fit_feature_statistics()
         # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
         self._set_modes()
@@ -434,10 +437,17 @@ class Slsg(AnomalibModule):
         checkpoint["hyper_parameters"] = plain(dict(checkpoint["hyper_parameters"]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the pre-processor with the antialiasing that anomalib leaves out."""
+        """Restore the pre-processor with the antialiasing that anomalib leaves out, also for the data in use."""
         super().on_load_checkpoint(checkpoint)
-        if isinstance(self.pre_processor, PreProcessor):
-            keep_antialiasing(self.pre_processor)
+        if not isinstance(self.pre_processor, PreProcessor):
+            return
+        keep_antialiasing(self.pre_processor)
+        asked_for, restored = self.hparams.get("image_size"), _resized_to(self.pre_processor.transform)
+        if asked_for is not None and restored is not None and tuple(asked_for) != restored:
+            logger.warning("model.image_size: the checkpoint's %s counts, not %s.", list(restored), list(asked_for))
+        datamodule = getattr(self._trainer, "datamodule", None)
+        if isinstance(datamodule, AnomalibDataModule):
+            datamodule.setup()  # its images are resized as the pre-processor before this one did
 
     def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
         """Export for anomalib's torch inferencer, as anomalib does.
@@ -490,21 +500,32 @@ class Slsg(AnomalibModule):
     ) -> Path:
         """Export to OpenVINO as anomalib does; composition stays in 32 bits where OpenVINO computes in fewer.
 
+        anomalib 2.7's ``INT8_ACQ`` fails on maps of probabilities, and would round what ``INT8_PTQ`` leaves alone.
+
         Args:
             export_root: Folder above the exported models.
             model_file_name: Name of the file without ending.
             input_size: Height and width of the images; any if left out.
             compression_type: What weights, and with post-training quantisation activations, are stored in.
-            datamodule: Whose validation images ``INT8_PTQ`` and ``INT8_ACQ`` calibrate with.
-            metric: What ``INT8_ACQ`` keeps; image F1 if left out.
-            task: ``datamodule.task`` if left out; for ``INT8_ACQ``.
-            max_drop: How much of the metric, in 0 to 1, ``INT8_ACQ`` may lose.
+            datamodule: Whose validation images ``INT8_PTQ`` calibrates with.
+            metric: Unused; of ``INT8_ACQ``.
+            task: Unused; of ``INT8_ACQ``.
+            max_drop: Unused; of ``INT8_ACQ``.
             ov_kwargs: Further arguments of ``openvino.convert_model``.
             onnx_kwargs: Further arguments of ``torch.onnx.export``.
 
         Returns:
             The file.
+
+        Raises:
+            ValueError: If ``compression_type`` is ``INT8_ACQ``.
         """
+        if compression_type == CompressionType.INT8_ACQ:
+            msg = (
+                "INT8_ACQ is not supported; take INT8_PTQ, which leaves unrounded what would cost accuracy, and "
+                "measure how much is left with anomalib's OpenVINOInferencer"
+            )
+            raise ValueError(msg)
         file = super().to_openvino(
             export_root,
             model_file_name,
@@ -540,10 +561,13 @@ class Slsg(AnomalibModule):
         """Let go of the training images and of the textures."""
         self._normal_images = None
         self.simulator.free_textures()
+        if self._workers is not None:
+            loader, number = self._workers
+            loader.num_workers, self._workers = number, None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
-        return {**super().__getstate__(), "_normal_images": None}
+        return {**super().__getstate__(), "_normal_images": None, "_workers": None}
 
     def _gather_normal_images(self) -> None:
         self.trainer.fit_loop.setup_data()
@@ -557,16 +581,23 @@ class Slsg(AnomalibModule):
             cache_gibibytes=self.cache_gibibytes,
             show_progress=shows_progress(self.trainer),
         )
-        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None:
+        is_own_collate = loader.collate_fn == getattr(loader.dataset, "collate_fn", None)
+        if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None and is_own_collate:
             loader.dataset.keep(self._normal_images.cache, transform)
+            if loader.dataset.images is not None:
+                # processes would be started anew at every epoch, of which few images make hundreds
+                self._workers = loader, loader.num_workers
+                loader.num_workers = 0
         if len(self._normal_images) == 1:
             logger.warning(
                 "There is one training image. Logical anomalies, which mix two, are left out; give more images."
             )
         examples = self._normal_images.sample(32).to(self.device)
-        check_image_size(examples.shape[-2], examples.shape[-1])
+        height, width = examples.shape[-2:]
+        check_image_size(height, width)
+        self.model.seg_net.encoder.check_size(height, width)
         self.simulator.fit(examples)
-        self.simulator.prepare((examples.shape[-2], examples.shape[-1]), self.device)
+        self.simulator.prepare((height, width), self.device)
 
     def _pretraining_callbacks(self) -> list[GenerativePretraining]:
         return [callback for callback in self._trainer_callbacks() if isinstance(callback, GenerativePretraining)]
@@ -597,6 +628,10 @@ def _resolve_pre_processor(
     if isinstance(pre_processor, PreProcessor):
         keep_antialiasing(pre_processor)
     return pre_processor
+
+
+def _resized_to(transform: nn.Module | None) -> tuple[int, ...] | None:
+    return tuple(transform.size) if isinstance(transform, Resize) else None
 
 
 def _as_options(kind: type, value: Any) -> Any:

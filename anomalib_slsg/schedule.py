@@ -21,6 +21,8 @@ LIGHTNING_DEFAULT_EPOCHS = 1000
 def use_paper_batch_size(datamodule: Any, batch_size: int) -> int | None:
     """Give the data module the paper's batch size if it still has its own default.
 
+    Whether the user has typed that very number cannot be told.
+
     Args:
         datamodule: The trainer's data module; nothing happens if it is not one of anomalib's.
         batch_size: Normal images per step.

@@ -34,6 +34,15 @@ class TrainingImages(Dataset):
         if only_resizes(transform) and hasattr(self.dataset, "samples"):
             self.images = images
 
+    @property
+    def augmentations(self) -> Any:
+        """The training set's own, which anomalib's data modules set anew."""
+        return self.dataset.augmentations
+
+    @augmentations.setter
+    def augmentations(self, value: Any) -> None:
+        self.dataset.augmentations = value
+
     def __len__(self) -> int:
         """Count the images."""
         return len(self.dataset)

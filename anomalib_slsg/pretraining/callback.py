@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -106,6 +107,8 @@ class GenerativePretraining(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the state of the pre-training: the model's own checkpoints hold its result."""
+        if not hasattr(pl_module, "encoder_ready"):
+            return  # another kind of model, after this one was interrupted
         path = _state_file(trainer)
         if path is not None and trainer.is_global_zero:
             path.unlink(missing_ok=True)
@@ -134,6 +137,7 @@ class GenerativePretraining(Callback):
             while self._step < epochs * steps_per_epoch:
                 if trainer.received_sigterm:
                     raise SIGTERMException
+                self._stop_if_out_of_time(trainer, epochs * steps_per_epoch)
                 losses = self._train_step(trainer, model, *divmod(self._step, steps_per_epoch))
                 self._step += 1
                 if self._step % _log_interval(trainer) == 0 or self._step == epochs * steps_per_epoch:
@@ -147,6 +151,21 @@ class GenerativePretraining(Callback):
                 if self._step % steps_per_epoch == 0:
                     self._end_epoch(trainer, model, self._step // steps_per_epoch, epochs)
         seg_net.encoder.load_state_dict(self._gan.gpt_net.encoder.state_dict())
+
+    def _stop_if_out_of_time(self, trainer: Trainer, steps: int) -> None:
+        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+        if not timers:
+            return
+        left = [timer.time_remaining() for timer in timers]
+        is_over = any(seconds is not None and seconds <= 0 for seconds in left)
+        if trainer.strategy.reduce_boolean_decision(is_over, all=False):
+            self._save(trainer)
+            # Lightning's own way, to train on and stop after a step, would pass off an untrained SegNet as a result
+            msg = (
+                f"trainer.max_time is over at step {self._step} of {steps} of the pre-training. Allow more, or set "
+                f"model.pretraining.epochs; `anomalib fit --ckpt_path` goes on from {_state_file(trainer)}"
+            )
+            raise TimeoutError(msg)
 
     def _train_step(self, trainer: Trainer, model: "Slsg", epoch: int, index: int) -> dict[str, torch.Tensor]:
         assert self._gan is not None

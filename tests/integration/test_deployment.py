@@ -150,6 +150,14 @@ def _fit_to_noise(part: FeatureDistance | Composition, encoder: torch.nn.Module)
     part.fit(part.gather([encoder(torch.rand(12, 3, 32, 32))]))
 
 
+def test_quantisation_that_does_not_work_is_refused_at_once(
+    loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="INT8_ACQ is not supported; take INT8_PTQ"):
+        loaded.to_openvino(tmp_path, compression_type=CompressionType.INT8_ACQ, datamodule=make_folder())
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
 @pytest.mark.parametrize("kept", ["feature_distance", "composition"])
 def test_what_measures_features_stays_unrounded(
     kept: str, loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path

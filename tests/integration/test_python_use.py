@@ -149,3 +149,31 @@ def test_fit_twice_pre_trains_once(
     assert not (Path(second.trainer.default_root_dir) / "images").exists()
     for name, tensor in model.model.seg_net.encoder.state_dict().items():
         assert torch.equal(tensor, encoder[name]), name
+
+
+@pytest.mark.parametrize("size", [None, (64, 64), (32, 32)], ids=str)
+def test_data_have_the_size_of_the_checkpoint(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    fitted: "Fitted",
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    size: tuple[int, int] | None,
+) -> None:
+    """anomalib sets data up before the checkpoint brings the size; images would be resized twice."""
+    (expected,) = make_engine(tmp_path / "fitted").test(fitted.model, make_folder())
+    datamodule = make_folder()
+    (found,) = make_engine(tmp_path / "new").test(make_model(image_size=size), datamodule, ckpt_path=fitted.checkpoint)
+    assert datamodule.test_data[0].image.shape == (3, 32, 32)
+    assert found == pytest.approx(expected)
+    told = "model.image_size: the checkpoint's [32, 32] counts, not [64, 64]" in caplog.text
+    assert told == (size == (64, 64))
+
+
+def test_training_goes_on_at_the_size_of_the_checkpoint(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", fitted: "Fitted", tmp_path: Path
+) -> None:
+    model, datamodule = make_model(image_size=None), make_folder()
+    make_engine(tmp_path, max_steps=4, logger=False).fit(model, datamodule, ckpt_path=fitted.checkpoint)
+    assert datamodule.train_data[0].image.shape == (3, 32, 32)

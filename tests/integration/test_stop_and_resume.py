@@ -135,6 +135,20 @@ def test_pre_training_goes_on_where_it_stopped(
     assert [path.name for path in folder_of(resumed).iterdir()] == ["model.ckpt"]
 
 
+def test_time_is_up_while_pre_training(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """Lightning would train SegNet for a single step and call it trained."""
+    engine = make_engine(tmp_path, max_steps=1, max_time={"milliseconds": 1}, logger=False)
+    with pytest.raises(TimeoutError, match=r"trainer\.max_time is over at step 0 of 4 .* goes on from .*pretraining"):
+        engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
+    file = folder_of(engine) / FILE_NAME
+    assert file.exists()
+    model, resumed = make_model(pretraining=FOUR_STEPS), make_engine(tmp_path, max_steps=1, logger=False)
+    resumed.fit(model, make_folder(), ckpt_path=file)
+    assert resumed.trainer.global_step == 1
+
+
 def test_segmentation_goes_on_where_it_stopped(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

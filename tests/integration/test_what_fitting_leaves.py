@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from anomalib.data import Folder, MVTecLOCO
+from anomalib.callbacks import ModelCheckpoint
+from anomalib.data import Folder, ImageBatch, MVTecLOCO
 from anomalib.models import Padim
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback
@@ -16,6 +17,7 @@ from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_slsg import GenerativePretraining, Slsg
 from anomalib_slsg.data.training_images import TrainingImages
+from anomalib_slsg.pretraining.callback import FILE_NAME
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
@@ -254,6 +256,95 @@ def test_other_models_fit_with_the_same_engine(
     other = Padim(layers=["layer1"], pre_trained=False, n_features=8, visualizer=False)
     engine.fit(other, make_folder())
     assert isinstance(engine.trainer.lightning_module, Padim)
+
+
+def test_another_model_leaves_an_interrupted_pre_training(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    engine = make_engine(tmp_path, max_steps=1, logger=False)
+    engine.fit(make_model(pretraining=None), make_folder())
+    file = Path(engine.trainer.default_root_dir) / "weights" / "lightning" / FILE_NAME
+    file.write_bytes(b"of an interrupted pre-training")
+    engine.fit(Padim(layers=["layer1"], pre_trained=False, n_features=8, visualizer=False), make_folder())
+    assert file.exists()
+
+
+def test_a_trial_pre_trains_nothing(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path, caplog: Any
+) -> None:
+    model = make_model()
+    make_engine(tmp_path / "trial", logger=False, fast_dev_run=True).fit(model, make_folder())
+    with caplog.at_level("INFO"):
+        make_engine(tmp_path / "fit", max_steps=1, logger=False).fit(model, make_folder())
+    assert "Pre-training skipped" not in caplog.text
+    assert model.encoder_ready
+
+
+def test_workers_rest_while_images_are_in_memory(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """They would be started anew at every epoch."""
+    working = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+            working.append(trainer.train_dataloader.num_workers)
+
+    for gibibytes in (1.0, 0.0):
+        engine = make_engine(tmp_path / str(gibibytes), max_steps=1, callbacks=[Look()], logger=False)
+        model = make_model(pretraining=None, cache_gibibytes=gibibytes, feature_distance=False, composition=False)
+        engine.fit(model, make_folder(num_workers=1))
+        assert engine.trainer.train_dataloader.num_workers == 1
+    assert working == [0, 1]
+
+
+def test_few_images_do_not_write_a_checkpoint_every_other_step(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Epochs of eight images have two steps."""
+    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 4)
+    written: list[int] = []
+
+    class Look(Callback):
+        def on_save_checkpoint(self, trainer: Any, *args: Any) -> None:
+            written.append(trainer.global_step)
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            trainer.should_stop = trainer.global_step == 5
+
+    for limits, callbacks, expected in (
+        ({"max_steps": 9}, [], [4, 8, 9]),
+        ({"max_epochs": 3}, [], [4, 6]),
+        ({"max_steps": 9}, [Stop()], [4, 5]),
+        ({"max_steps": 5}, [ModelCheckpoint(tmp_path / "own", every_n_epochs=1)], [2, 4, 5]),
+    ):
+        written.clear()
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        engine = make_engine(folder, logger=False, callbacks=[Look(), *callbacks], **limits)
+        engine.fit(make_model(pretraining=None), make_folder())
+        assert written == expected
+        assert torch.load(engine.best_model_path, weights_only=False)["global_step"] == expected[-1]
+        assert engine.trainer.checkpoint_callback.every_n_epochs == 1
+
+
+def test_a_user_s_way_of_making_batches_is_applied_once(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    def left_half(items: list[Any]) -> ImageBatch:
+        batch = ImageBatch.collate(items)
+        batch.image = batch.image[..., : batch.image.shape[-1] // 2]
+        return batch
+
+    seen, datamodule = SeenImages(), make_folder()
+    datamodule.external_collate_fn = left_half
+    model = make_model(pretraining=None, image_size=None, pre_processor=False)
+    make_engine(tmp_path, max_steps=1, callbacks=[seen], logger=False, limit_val_batches=0).fit(model, datamodule)
+    assert {image.shape for image in seen.images.values()} == {(3, 64, 32)}
 
 
 def test_loaders_are_tested_by_what_they_hold(
