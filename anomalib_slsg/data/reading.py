@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from anomalib.data import NumpyImageItem
 from anomalib.visualization.image import item_visualizer, visualizer
 from PIL import Image
 from torchvision.transforms.v2.functional import to_dtype, to_image
@@ -91,8 +92,10 @@ def use_in_anomalib() -> None:
 def _visualize_deep_or_plain(item: Any, *args: Any, **kwargs: Any) -> Image.Image | None:
     """Draw a heat map as anomalib does, which reads the image's file anew, but show 16 bits as they are."""
     if item.image_path is not None and _is_deep(item.image_path):
-        item = copy.copy(item)
-        item.image, item.image_path = read_image(item.image_path, as_tensor=True), None
+        path, item = item.image_path, copy.copy(item)
+        # of NumPy, or of PyTorch
+        item.image = read_rgb(path) if isinstance(item, NumpyImageItem) else read_image(path, as_tensor=True)
+        item.image_path = None
     return item_visualizer.visualize_image_item(item, *args, **kwargs)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from anomalib.data import ImageItem, PredictDataset
+from anomalib.data import ImageItem, NumpyImageItem, PredictDataset
 from anomalib.data.datasets.image.folder import FolderDataset
 from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
 from anomalib.visualization import ImageVisualizer
@@ -198,12 +198,15 @@ def test_heat_maps_show_deep_images_as_they_are(tmp_path: Path) -> None:
     use_in_anomalib()
     deep = _save(Image.fromarray((RAMP * 65535).round().astype(np.uint16)), tmp_path / "deep.png")
     plain = _save(Image.fromarray((RAMP * 255).round().astype(np.uint8)), tmp_path / "plain.png")
+    visualizer = ImageVisualizer(field_size=(64, 16))
     drawn = []
-    for path in (deep, plain):
-        item = ImageItem(image=torch.zeros(3, 8, 8), anomaly_map=torch.zeros(8, 8), image_path=str(path))
-        drawn.append(np.asarray(ImageVisualizer(field_size=(64, 16)).visualize(item)))
-        assert item.image_path == str(path)
-    np.testing.assert_allclose(drawn[0].astype(int), drawn[1].astype(int), atol=1)
+    for path in (str(deep), str(plain)):
+        item = ImageItem(image=torch.zeros(3, 8, 8), anomaly_map=torch.zeros(8, 8), image_path=path)
+        numpy_item = NumpyImageItem(image=np.zeros((8, 8, 3)), anomaly_map=np.zeros((8, 8)), image_path=path)
+        drawn += [np.asarray(visualizer.visualize(each)).astype(int) for each in (item, numpy_item)]
+        assert item.image_path == path
+    for picture in drawn[:3]:
+        np.testing.assert_allclose(picture, drawn[3], atol=1)
 
 
 def test_importing_the_model_is_enough() -> None:
