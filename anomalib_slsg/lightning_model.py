@@ -72,7 +72,8 @@ class Slsg(AnomalibModule):
         encoder_weights: What GPT-Net starts from: ``imagenet`` (fetched when fitting starts), ``null`` (random), or
             the path of a state dict.
         stem_pool: Keep the max-pool of a ResNet's stem; off as in the paper's network.
-        decoder_channels: Channels after each of the decoder's four blocks; half as many cost a quarter.
+        decoder_channels: Channels after each of the decoder's four blocks; half as many cost a third of the decoder's
+            arithmetic, and together with ``stem_pool`` a quarter of the network's.
         image_size: Height and width in pixels, multiples of 16, to which the default pre-processor resizes; 256x256 if
             left out.
         pretraining: Options of the generative pre-training; ``null`` leaves it out (Table 4, column "ImageNet").

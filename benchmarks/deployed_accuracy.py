@@ -6,6 +6,7 @@ exports the model as users do and prints image AUROC on the test set, in torch a
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -48,7 +49,8 @@ def scorers(
         yield name, lambda image: float(model(image).pred_score)
     for number, (name, (compression, precision)) in enumerate(OPENVINO_FORMS.items()):
         target = folder / str(number)
-        path = model.to_openvino(target, input_size=size, compression_type=compression, datamodule=datamodule)
+        with redirect_stdout(sys.stderr):  # PyTorch tells of its exports in between the table's rows
+            path = model.to_openvino(target, input_size=size, compression_type=compression, datamodule=datamodule)
         yield name, _openvino_scorer(path, precision)
 
 

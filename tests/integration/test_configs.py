@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from anomalib.cli import AnomalibCLI
+from torch.utils.flop_counter import FlopCounterMode
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks import SegNet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -63,6 +66,26 @@ def test_the_model_configuration_holds_the_defaults(
     given = _flatten(yaml.safe_load((CONFIGS / "model" / "slsg.yaml").read_text())["model"]["init_args"])
     size = list(Slsg.configure_pre_processor().transform.size)  # what null, the default, means
     assert given == {name: default[name] for name in given} | {"image_size": size}
+
+
+@pytest.mark.parametrize("name", ["fast", "paper"])
+def test_other_model_configurations_change_what_they_say(
+    name: str, paper_options: dict, parse_command: Callable[..., AnomalibCLI], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = CONFIGS / "model" / f"{name}.yaml"
+    parsed = _print_config(parse_command, capsys, path, CONFIGS / "data" / "mvtec_loco.yaml")["model"]
+    given = yaml.safe_load(path.read_text())["model"]["init_args"]
+    assert parsed["init_args"] == paper_options | given | {"image_size": None}
+
+
+def test_the_fast_network_does_a_quarter_of_the_arithmetic() -> None:
+    options = yaml.safe_load((CONFIGS / "model" / "fast.yaml").read_text())["model"]["init_args"]
+    multiplications = []
+    for network in (SegNet(**options), SegNet()):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.eval()(torch.rand(1, 3, 256, 256))
+        multiplications.append(counter.get_total_flops())
+    assert multiplications[0] / multiplications[1] == pytest.approx(0.25, rel=0.05)
 
 
 def test_quickstart_needs_no_network(

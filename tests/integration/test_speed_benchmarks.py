@@ -1,5 +1,7 @@
 """The speed benchmarks from their command lines, with a tiny model where they allow one."""
 
+import csv
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,5 +117,11 @@ def test_simulation_speed_prints_the_ratio(
         sys, "argv", ["simulation_speed.py", "--rounds", "1", "--size", "64", "--batch", "2", "--results", str(results)]
     )
     simulation_speed.main()
-    assert "PerlinAnomalyGenerator" in capsys.readouterr().out
-    assert len(results.read_text().splitlines()) == 4
+    said = re.findall(r"^(.+): [\d.]+ ms for .*, (\d+\.\d) times as fast$", capsys.readouterr().out, flags=re.MULTILINE)
+    with results.open() as file:
+        medians = [float(row["median_ms"]) for row in csv.DictReader(file)]
+    assert len(said) == len(medians) == 3
+    assert any("PerlinAnomalyGenerator" in name for name, _ in said)
+    slowest = next(median for (name, _), median in zip(said, medians, strict=True) if "PerlinAnomalyGenerator" in name)
+    for (_, times), median in zip(said, medians, strict=True):
+        assert float(times) == pytest.approx(slowest / median, abs=0.06, rel=0.02)

@@ -1,4 +1,4 @@
-"""The accuracy that README and the benchmarks' documents state is that of the committed results."""
+"""The accuracy that tables of the README and the benchmarks' documents state is that of the committed results."""
 
 import csv
 from collections.abc import Iterator, Mapping

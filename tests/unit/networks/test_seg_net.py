@@ -108,7 +108,7 @@ def test_any_timm_cnn_serves(backbone: str) -> None:
         assert network(torch.randn(1, 3, 32, 48)).shape == (1, 1, 32, 48)
 
 
-def test_kept_stem_pool_quarters_the_deepest_maps_arithmetic() -> None:
+def test_kept_stem_pool_halves_the_deepest_channels() -> None:
     network = SegNet(stem_pool=True).eval()
     assert network.sg_block.update.out_channels == 256  # type: ignore[union-attr]
     with torch.no_grad():
