@@ -2,13 +2,13 @@
 
 import logging
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from anomalib_slsg.data.training_images import stand_down, stand_in
+from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
 from anomalib_slsg.memory import keep_freed_memory, return_freed_memory
 from anomalib_slsg.schedule import (
     follow_paper_schedule,
@@ -62,10 +62,17 @@ class FitSettings(Callback):
             warn_of_former_training(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over when the engine's own checkpoints are written; a user's are written as the user says."""
+        """Let workers rest, and take over when the engine's checkpoints are written; a user's are as the user says."""
+        if not hasattr(pl_module, "free_images"):
+            return
+        loader: Any = trainer.train_dataloader
+        images = getattr(loader, "dataset", None)
+        if isinstance(images, TrainingImages) and images.images is not None:
+            # processes would be started anew at every epoch, of which few images make hundreds
+            self._undo.callback(setattr, loader, "num_workers", loader.num_workers)
+            loader.num_workers = 0
         checkpoints = trainer.checkpoint_callback
-        is_slsg = hasattr(pl_module, "free_images")
-        if is_slsg and isinstance(checkpoints, ModelCheckpoint) and _is_the_engines(checkpoints):
+        if isinstance(checkpoints, ModelCheckpoint) and _is_the_engines(checkpoints):
             self._checkpoints, self._saved_step = checkpoints, trainer.global_step
             self._undo.callback(self._give_checkpoints_back)
 
@@ -90,7 +97,7 @@ class FitSettings(Callback):
         if self._checkpoints is None or trainer.state.fn != TrainerFn.FITTING:
             return
         due = trainer.global_step - self._saved_step >= STEPS_BETWEEN_CHECKPOINTS or _is_last_epoch(trainer)
-        self._checkpoints._every_n_epochs = int(due)
+        self._checkpoints._every_n_epochs = int(due)  # 1 when saving: the number is part of the state's key
         if due:
             self._saved_step = trainer.global_step
 

@@ -46,6 +46,7 @@ from anomalib_slsg.quantization import compress_weights, quantize
 from anomalib_slsg.seeding import common_seed, stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
+from anomalib_slsg.transforms import parts
 from anomalib_slsg.unrounded_composition import keep_composition_unrounded
 
 logger = logging.getLogger(__name__)
@@ -221,7 +222,6 @@ class Slsg(AnomalibModule):
         self.seed = seed
         self.register_buffer("encoder_ready", torch.tensor(False))
         self._normal_images: NormalImages | None = None
-        self._workers: tuple[DataLoader, int] | None = None
         self._seed = 0
         self._default_evaluator = evaluator is True
         self._loco_metrics: list[Metric] = []
@@ -562,13 +562,10 @@ class Slsg(AnomalibModule):
         """Let go of the training images and of the textures."""
         self._normal_images = None
         self.simulator.free_textures()
-        if self._workers is not None:
-            loader, number = self._workers
-            loader.num_workers, self._workers = number, None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
-        return {**super().__getstate__(), "_normal_images": None, "_workers": None}
+        return {**super().__getstate__(), "_normal_images": None}
 
     def _gather_normal_images(self) -> None:
         self.trainer.fit_loop.setup_data()
@@ -585,10 +582,6 @@ class Slsg(AnomalibModule):
         is_own_collate = loader.collate_fn == getattr(loader.dataset, "collate_fn", None)
         if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None and is_own_collate:
             loader.dataset.keep(self._normal_images.cache, transform)
-            if loader.dataset.images is not None:
-                # processes would be started anew at every epoch, of which few images make hundreds
-                self._workers = loader, loader.num_workers
-                loader.num_workers = 0
         if len(self._normal_images) == 1:
             logger.warning(
                 "There is one training image. Logical anomalies, which mix two, are left out; give more images."
@@ -623,7 +616,7 @@ def _resolve_pre_processor(
     if pre_processor is True:
         return Slsg.configure_pre_processor(image_size)
     transform = getattr(pre_processor, "transform", None)
-    if transform is not None and _normalises(transform):
+    if any(isinstance(part, Normalize) for part in parts(transform)):
         msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
         raise ValueError(msg)
     if isinstance(pre_processor, PreProcessor):
@@ -637,9 +630,3 @@ def _resized_to(transform: nn.Module | None) -> tuple[int, ...] | None:
 
 def _as_options(kind: type, value: Any) -> Any:
     return kind(**value) if isinstance(value, dict) else value
-
-
-def _normalises(transform: nn.Module) -> bool:
-    # Compose keeps its transforms in a plain list, which modules() does not enter
-    parts = (*getattr(transform, "transforms", ()), *transform.children())
-    return isinstance(transform, Normalize) or any(_normalises(part) for part in parts)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.composition import add_composition
+from anomalib_slsg.networks.encoder import EXAMPLE_SIDE
 from anomalib_slsg.precision import exporting, fast_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 REFERENCE_SIDE = 256
 STRIDE = 16
-EXAMPLE_SIDE = 64  # enough to see how data flow through the network
 
 
 class SlsgModel(nn.Module):

@@ -1,9 +1,8 @@
 """Transforms after which a map covers another part of the image than the image's masks do."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from anomalib_slsg.transforms import parts
 
 DISPLACING = ("Crop", "Pad")
 
@@ -22,12 +21,5 @@ def displacing_transform(model: Any, dataset: Any = None) -> str | None:
         getattr(getattr(model, "pre_processor", None), "transform", None),
         getattr(dataset, "augmentations", None),
     )
-    names = (type(part).__name__ for transform in transforms if transform is not None for part in _parts(transform))
+    names = (type(part).__name__ for transform in transforms for part in parts(transform))
     return next((name for name in names if any(word in name for word in DISPLACING)), None)
-
-
-def _parts(transform: nn.Module) -> Iterator[nn.Module]:
-    yield transform
-    # Compose keeps its transforms in a plain list, which modules() does not enter
-    for part in (*getattr(transform, "transforms", ()), *transform.children()):
-        yield from _parts(part)

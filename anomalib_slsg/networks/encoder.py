@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from anomalib_slsg.networks.precise_stem import keep_stem_precise
 
 STRIDES = (2, 4, 8, 16)
-EXAMPLE_SIDE = 64
+EXAMPLE_SIDE = 64  # enough to see how data flow through a network
 
 
 class ResNetEncoder(nn.Module):

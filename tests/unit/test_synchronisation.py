@@ -3,18 +3,17 @@
 They run on the meta device, whose tensors have no values: whatever reads one on the host raises.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from anomalib.data import ImageBatch, ImageItem
-from lightning.pytorch import Trainer
+from anomalib.data import ImageBatch
 from lightning.pytorch.plugins.precision import Precision
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.networks import GPTNet, ResNetEncoder
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.masking import inpainting_mask
@@ -42,18 +41,11 @@ class BlockingCopies(TorchDispatchMode):
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
+def model(give_images: Callable[[Slsg, int], Slsg]) -> Slsg:
     options = SimulationOptions(minimum_change=0.1, photometric_operations=9)
     model = Slsg(backbone="regnetx_002", encoder_weights=None, decoder_channels=(32, 16, 16, 8), simulation=options)
-    images = torch.rand(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    items = [ImageItem(image=image, image_path=f"{index}.png") for index, image in enumerate(images)]
-    model._normal_images = NormalImages(items, ImageBatch.collate)  # type: ignore[arg-type]
-    model.simulator.fit(images)
+    give_images(model, SIDE)
     model.simulator.prepare((SIDE, SIDE))
-    model._seed = 0
-    model.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    monkeypatch.setattr(model, "log", lambda *_, **__: None)
-    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
     return model
 
 

@@ -1,21 +1,20 @@
 """What SegNet is taught: that normal images are normal and where simulated ones are not."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from anomalib.data import ImageBatch, ImageItem
-from lightning.pytorch import Trainer
+from anomalib.data import ImageBatch
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.simulation import SimulationOptions
 
 SIDE, NUMBER = 32, 4
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
+def model(give_images: Callable[[Slsg, int], Slsg]) -> Slsg:
     """A model that is about to train, without changes of colour."""
     model = Slsg(
         backbone="test_efficientnet",
@@ -25,14 +24,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
         auto_bfloat16=False,
         seed=0,
     )
-    images = torch.rand(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    items = [ImageItem(image=image, image_path=f"{index}.png") for index, image in enumerate(images)]
-    model._normal_images = NormalImages(items, ImageBatch.collate)  # type: ignore[arg-type]
-    model.simulator.fit(images)
-    model.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    monkeypatch.setattr(model, "log", lambda *_, **__: None)
-    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
-    return model
+    return give_images(model, SIDE)
 
 
 def _watch(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[tuple[Any, ...], Any]]:

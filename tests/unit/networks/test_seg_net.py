@@ -1,7 +1,10 @@
 """SegNet: size, shapes and the ablations of Table 6."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,6 +27,13 @@ def test_size_is_the_papers() -> None:
     assert training == pytest.approx(23.1, rel=0.05)
     assert training > inference
     assert probabilities.shape == logits.shape == auxiliary_logits.shape == (1, 1, 256, 256)  # type: ignore[attr-defined]
+
+
+def test_the_fast_network_does_a_quarter_of_the_arithmetic() -> None:
+    config = Path(__file__).resolve().parents[3] / "configs" / "model" / "fast.yaml"
+    options = yaml.safe_load(config.read_text())["model"]["init_args"]
+    fast, papers = (_giga_multiply_accumulates(net.eval(), "forward")[0] for net in (SegNet(**options), SegNet()))
+    assert fast / papers == pytest.approx(0.25, rel=0.05)
 
 
 @pytest.mark.parametrize("size", [(96, 160), (16, 48), (64, 64)], ids=str)

@@ -1,0 +1,22 @@
+"""What transforms of images are made of."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+
+def parts(transform: nn.Module | None) -> Iterator[nn.Module]:
+    """List a transform and all that are nested in it.
+
+    Args:
+        transform: A pre-processor's transform or a data set's augmentations, if there are any.
+
+    Yields:
+        The transform itself, and the parts of compositions at any depth.
+    """
+    if transform is None:
+        return
+    yield transform
+    # Compose keeps its transforms in a plain list, which modules() does not enter
+    for part in (*getattr(transform, "transforms", ()), *transform.children()):
+        yield from parts(part)
