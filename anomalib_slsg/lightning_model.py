@@ -2,16 +2,17 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from anomalib import LearningType, TaskType
-from anomalib.data import AnomalibDataModule, ImageBatch
+from anomalib.data import AnomalibDataModule, ImageBatch, InferenceBatch
 from anomalib.deploy import CompressionType
 from anomalib.metrics import Evaluator
-from anomalib.models import AnomalibModule
+from anomalib.models import ALLOWED_MODULES, AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import Visualizer
@@ -38,6 +39,7 @@ from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.plain_data import plain
+from anomalib_slsg.precision import exporting
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
@@ -48,6 +50,7 @@ from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
 from anomalib_slsg.transforms import parts
 from anomalib_slsg.unrounded_composition import keep_composition_unrounded
+from anomalib_slsg.unsupported import refuse_unsupported
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the p
 
 
 use_in_anomalib()  # on import: exported models are unpickled, not constructed
+ALLOWED_MODULES.add("anomalib_slsg")  # whose classes get_model, and with it anomalib's pipelines, may name
 
 
 class Slsg(AnomalibModule):
@@ -66,7 +70,8 @@ class Slsg(AnomalibModule):
 
     Source: Yang et al., "SLSG: Industrial Image Anomaly Detection by Learning Better Feature Embeddings and One-Class
     Classification". Unless the trainer is told otherwise, training follows the paper: 40 epochs of generative
-    pre-training, then 3,500 iterations of 4 normal and 4 simulated images.
+    pre-training, then 3,500 iterations of 4 normal and 4 simulated images. An epoch's last iteration has fewer where
+    images are left over.
 
     Args:
         backbone: Name of a timm CNN that supports ``features_only``.
@@ -99,24 +104,26 @@ class Slsg(AnomalibModule):
         l1_weight: alpha_5 of equation 11 (Table 7: 0 for "w/o l1 loss").
         auxiliary_weight: alpha_6 of equation 11 (Table 7: 0 for "w/o auxiliary loss").
         focal_gamma: Focusing exponent of the focal loss.
-        learning_rate: Rate of SGD at the start; a cosine takes it to zero.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        learning_rate: Rate of SGD at the start; a cosine, of which the paper does not speak, takes it to zero.
+        momentum: Momentum of SGD. Not in the paper.
+        weight_decay: Weight decay of SGD. Not in the paper.
         iterations: Training steps when the trainer is given neither ``max_steps`` nor ``max_epochs``; 1,000 epochs,
             Lightning's own default, and unlimited ones count as not given.
         train_batch_size: Normal images per step, beside as many simulated ones, when the data module has its
             default batch size, 32 with most. Another one given to the data module wins.
         colour_jitter: Largest relative change of brightness and saturation of training images.
-        freeze_encoder: Keep the pre-trained encoder as it is while SegNet trains.
-        encoder_statistics: Batch-norm statistics of the encoder in SegNet: ``reestimated`` once on whole normal
-            images, ``batch`` statistics while training, or ``kept`` as they were loaded or left by GPT-Net.
+        freeze_encoder: Keep the pre-trained encoder as it is while SegNet trains. The paper does not say.
+        encoder_statistics: Batch-norm statistics of the encoder in SegNet, of which the paper does not speak:
+            ``reestimated`` once on whole normal images, ``batch`` statistics while training, or ``kept`` as they were
+            loaded or left by GPT-Net.
         auto_bfloat16: Where the trainer computes in 32 bits, its default, train and infer in bfloat16 if the processor
             multiplies that several times faster.
         score_pixels: The image score averages this many of the highest pixels of a 256x256 map.
         cache_gibibytes: Memory of each process for decoded training images; larger sets are read again when needed.
-        seed: Seeds Python, NumPy and PyTorch before the networks are built, and this model's fitting. anomalib 2.7's
-            command line reads ``--seed_everything`` but does not act on it; from Python, ``lightning.seed_everything``
-            serves as well.
+        seed: Seeds Python, NumPy and PyTorch before the networks are built, and this model's pre-training and
+            simulation. The order of SegNet's batches is the data module's, from PyTorch's generator: make a model
+            right before it is fitted. anomalib 2.7's command line reads ``--seed_everything`` but does not act on it;
+            from Python, ``lightning.seed_everything`` serves as well.
         pre_processor: anomalib's pre-processor, or a flag for the default, which resizes. It must not normalise.
         post_processor: anomalib's post-processor, or a flag for the default: thresholds of 0.5 and no normalisation,
             because the network's output is a probability (section 4.9).
@@ -282,11 +289,13 @@ class Slsg(AnomalibModule):
         return callbacks
 
     def setup(self, stage: str) -> None:
-        """Refuse precisions that nothing here computes in; fill in the metrics that depend on the data."""
+        """Refuse what cannot be computed or fitted with; fill in the metrics that depend on the data."""
         precision = self.trainer.precision
         if precision.endswith("-true") and precision != "32-true":
             msg = f"trainer.precision={precision} is not supported; use 32-true, bf16-mixed or 16-mixed"
             raise ValueError(msg)
+        if stage == "fit":
+            refuse_unsupported(self.trainer, self)
         self.to(memory_format=torch.channels_last)
         if stage in {"validate", "test"} and self._default_evaluator:
             self._loco_metrics = replace_loco_metrics(self._loco_metrics, self.evaluator, self.trainer)
@@ -370,6 +379,20 @@ class Slsg(AnomalibModule):
         self.model.train()
         if self.encoder_statistics != "batch":
             self.model.seg_net.encoder.eval()
+
+    def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> InferenceBatch:
+        """Prepare, predict and judge, as exported models do.
+
+        Args:
+            batch: Images in [0, 1] of shape (B, 3, H, W).
+            *args: Unused.
+            **kwargs: Unused.
+
+        Returns:
+            Maps, scores, masks and labels. Nothing to derive from: anomalib's inferencer leaves gradients on.
+        """
+        with nullcontext() if self.training or exporting() else torch.no_grad():
+            return super().forward(batch, *args, **kwargs)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> STEP_OUTPUT:
         """Tell simulated anomalies from normal images (section 3.2, equation 11).
@@ -629,4 +652,4 @@ def _resized_to(transform: nn.Module | None) -> tuple[int, ...] | None:
 
 
 def _as_options(kind: type, value: Any) -> Any:
-    return kind(**value) if isinstance(value, dict) else value
+    return kind(**plain(value)) if isinstance(value, Mapping) else value

@@ -88,7 +88,10 @@ def warn_of_former_training(trainer: Trainer) -> None:
 
 
 def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
-    """Turn validation off when neither a metric nor the post-processor learns from it.
+    """Turn validation off when neither a metric nor the post-processor learns from it, and nothing else waits for it.
+
+    Where validation comes at other times than after each epoch, Lightning has checkpoints and early stopping wait for
+    it, and so do callbacks that the user has told to.
 
     Args:
         trainer: The trainer.
@@ -102,8 +105,20 @@ def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
     # the whole number 1 is the user's, or fast_dev_run's, and means one batch
     untouched = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1.0
-    if learns or measures or not untouched:
+    if learns or measures or not untouched or _is_waited_for(trainer):
         return False
     logger.info("Validation while training is skipped: no metric or threshold depends on it.")
     trainer.limit_val_batches = 0
     return True
+
+
+def _is_waited_for(trainer: Trainer) -> bool:
+    # there is no interval in epochs where it is one of time
+    if trainer.check_val_every_n_epoch != 1 or getattr(trainer, "val_check_interval", None) != 1.0:
+        return True
+    after_epochs = [
+        getattr(callback, name, None)
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        for name in ("_save_on_train_epoch_end", "_check_on_train_epoch_end")
+    ]
+    return any(each is False for each in after_epochs)

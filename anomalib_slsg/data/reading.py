@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from anomalib.data import NumpyImageItem
+from anomalib.data import AnomalibDataset, NumpyImageItem
 from anomalib.visualization.image import item_visualizer, visualizer
 from PIL import Image
 from torchvision.transforms.v2.functional import to_dtype, to_image
@@ -83,10 +83,26 @@ def use_in_anomalib() -> None:
     """Make anomalib's image data sets, inferencers and heat maps read with :func:`read_image`.
 
     anomalib 2.7 hands 16-bit images to Pillow, which clips them to white, and reports a broken file without its name.
+    Data sets carry this with them to the processes that load them, which start without it where they are not forked.
     """
     for name in ANOMALIB_READERS:
         importlib.import_module(name).read_image = read_image  # type: ignore[attr-defined]
     visualizer.visualize_image_item = _visualize_deep_or_plain
+    AnomalibDataset.__getstate__ = _state_with_reading  # type: ignore[attr-defined]
+
+
+class _Reading:
+    """Unpickled, it makes anomalib read with :func:`read_image`."""
+
+    def __setstate__(self, state: Any) -> None:
+        use_in_anomalib()
+
+    def __getstate__(self) -> tuple[str]:
+        return ("used",)  # nothing is set where there is no state
+
+
+def _state_with_reading(dataset: AnomalibDataset) -> dict[str, Any]:
+    return {**dataset.__dict__, "_reading": _Reading()}
 
 
 def _visualize_deep_or_plain(item: Any, *args: Any, **kwargs: Any) -> Image.Image | None:

@@ -176,7 +176,8 @@ def _number(file: Path) -> tuple[int, str]:
 
 
 def _read_defect(file: Path, shape: tuple[int, int], types: dict[int, DefectType], config: Path) -> Defect:
-    mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    encoded = np.fromfile(file, np.uint8)  # OpenCV's own reader finds no files of other letters than the system's
+    mask = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size > 0 else None
     if mask is None or mask.ndim != 2:
         msg = f"the mask '{file}' is {'not a readable PNG' if mask is None else 'not a grey image'}"
         raise ValueError(msg)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 class DNet(nn.Module):
     """Four convolution groups and a one-channel map of judgements, one for each patch of the image (section 4.2).
 
+    Groups are those of reference 43's patch discriminator, with leaky rectifiers, where the paper's other groups have
+    plain ones.
+
     Args:
         channels: Channels of the four groups; each halves the resolution.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from anomalib.loggers.base import ImageLoggerBase
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from torch import Tensor
 
 from anomalib_slsg.files import write_atomically
@@ -37,9 +37,14 @@ def log_reconstructions(
     sheet = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
     picture = (sheet.float().cpu().clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     path = Path(trainer.default_root_dir) / "images" / "pretraining" / f"epoch_{epoch:03d}.png"
-    write_atomically(path, lambda temporary: cv2.imwrite(str(temporary), picture[..., ::-1]))
+    # OpenCV's own writer fails without a word where a path's letters are not the system's
+    encoded = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    write_atomically(path, lambda temporary: temporary.write_bytes(encoded))
     for logger in trainer.loggers:
-        if isinstance(logger, ImageLoggerBase):
+        if isinstance(logger, MLFlowLogger) and isinstance(logger, ImageLoggerBase):
+            # there the name is that of a file, whose ending counts and which another picture would replace
+            logger.add_image(image=picture, name=f"pretraining/reconstructions_{epoch:03d}.png")
+        elif isinstance(logger, ImageLoggerBase):
             logger.add_image(image=picture, name="pretraining/reconstructions", global_step=epoch)
         elif isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image("pretraining/reconstructions", picture, epoch, dataformats="HWC")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from anomalib_slsg.simulation.options import ForegroundMode
+
+logger = logging.getLogger(__name__)
 
 # The object is looked for at about this many pixels along the shorter side.
 WORK_SIDE = 128
@@ -66,6 +69,11 @@ class Foreground(nn.Module):
         object_like = plain & (share >= SHARE_RANGE[0]) & (share <= SHARE_RANGE[1])
         self.is_object.copy_(object_like if self.mode == "auto" else torch.tensor(self.mode == "object"))
         self.read_buffers()
+        logger.info(
+            "simulation.foreground=%s: simulated anomalies may lie %s.",
+            self.mode,
+            f"on the object, {float(share):.0%} of an image" if self._finds_object else "anywhere in the image",
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Find the foreground.

@@ -13,6 +13,7 @@ import torch
 from anomalib.cli import AnomalibCLI
 from anomalib.data import PredictDataset
 from anomalib.deploy import TorchInferencer
+from anomalib.visualization import ImageVisualizer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anomalib_slsg import Slsg
@@ -200,6 +201,14 @@ def test_exported_model_gives_the_scores_of_the_engine(
         assert found.pred_score.item() == pytest.approx(expected.pred_score.item(), abs=1e-6)
         torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, atol=1e-5, rtol=0)
         assert found.pred_label.item() == expected.pred_label.item()
+
+
+def test_predictions_of_anomalib_s_inferencer_can_be_drawn(inferencer: TorchInferencer, folder_tree: Path) -> None:
+    """It leaves gradients on, with which maps would be no arrays, nor heat maps drawn."""
+    path = next((folder_tree / "bad").iterdir())
+    prediction = inferencer.predict(path)
+    assert prediction.anomaly_map.numpy().shape[-2:] == (32, 32)
+    assert ImageVisualizer().visualize(prediction) is not None
 
 
 def test_fit_goes_on_from_a_checkpoint_without_a_second_pre_training(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from anomalib.data import MVTecAD, MVTecLOCO, PredictDataset
+from anomalib.models import get_model
 from anomalib.utils.serialization import anomalib_safe_globals
 
 from anomalib_slsg import Slsg
@@ -177,3 +178,24 @@ def test_training_goes_on_at_the_size_of_the_checkpoint(
     model, datamodule = make_model(image_size=None), make_folder()
     make_engine(tmp_path, max_steps=4, logger=False).fit(model, datamodule, ckpt_path=fitted.checkpoint)
     assert datamodule.train_data[0].image.shape == (3, 32, 32)
+
+
+def test_anomalib_s_own_way_to_name_models_makes_one_that_comes_back(
+    make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """Its benchmark and tiled ensembles go this way, which turns options into OmegaConf's containers."""
+    arguments = {
+        "backbone": "test_efficientnet",
+        "encoder_weights": None,
+        "image_size": [32, 32],
+        "pretraining": {"epochs": 1, "large_mask_sides": [20, 60]},
+        "simulation": {"logical_opacity": [0.75, 0.875]},
+        "visualizer": False,
+    }
+    model = get_model({"class_path": "anomalib_slsg.Slsg", "init_args": arguments})
+    assert isinstance(model, Slsg)
+    engine = make_engine(tmp_path, max_steps=1)
+    engine.fit(model, make_folder())
+    loaded = Slsg.load_from_checkpoint(engine.best_model_path)
+    assert loaded.pretraining_options == PretrainingOptions(epochs=1, large_mask_sides=(20, 60))
+    assert loaded.simulator.options == SimulationOptions(logical_opacity=(0.75, 0.875))

@@ -11,6 +11,7 @@ import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, ImageBatch, MVTecLOCO
 from anomalib.models import Padim
+from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
@@ -317,16 +318,20 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
             trainer.should_stop = trainer.global_step == 5
 
-    for limits, callbacks, expected in (
-        ({"max_steps": 9}, [], [4, 8, 9]),
-        ({"max_epochs": 3}, [], [4, 6]),
-        ({"max_steps": 9}, [Stop()], [4, 5]),
-        ({"max_steps": 5}, [ModelCheckpoint(tmp_path / "own", every_n_epochs=1)], [2, 4, 5]),
+    learning: dict[str, Any] = {"post_processor": PostProcessor()}  # from validation, which is skipped otherwise
+    for limits, callbacks, options, expected in (
+        ({"max_steps": 9}, [], {}, [4, 8, 9]),
+        ({"max_epochs": 3}, [], {}, [4, 6]),
+        ({"max_steps": 9}, [Stop()], {}, [4, 5]),
+        ({"max_steps": 5}, [ModelCheckpoint(tmp_path / "own", every_n_epochs=1)], {}, [2, 4, 5]),
+        ({"max_steps": 9}, [], learning, [4, 8, 9]),
+        ({"max_epochs": 7, "check_val_every_n_epoch": 3}, [], learning, [6, 12, 14]),
+        ({"max_epochs": 7, "check_val_every_n_epoch": 3}, [], {}, [6, 12, 14]),
     ):
         written.clear()
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         engine = make_engine(folder, logger=False, callbacks=[Look(), *callbacks], **limits)
-        engine.fit(make_model(pretraining=None), make_folder())
+        engine.fit(make_model(pretraining=None, **options), make_folder())
         assert written == expected
         assert torch.load(engine.best_model_path, weights_only=False)["global_step"] == expected[-1]
         assert engine.trainer.checkpoint_callback.every_n_epochs == 1

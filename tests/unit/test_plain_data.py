@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 
 from anomalib_slsg.plain_data import plain
 
@@ -42,3 +43,16 @@ def test_what_has_no_plain_form_stays() -> None:
     module = torch.nn.Identity()
     assert plain({"part": module})["part"] is module
     assert plain(Options) is Options
+
+
+def test_containers_of_omegaconf_become_those_of_python(tmp_path: Path) -> None:
+    options = {"image_size": [64, 32], "pretraining": {"large_mask_sides": [20, 60], "checkpoint": None}}
+    found = plain(dict(OmegaConf.create(options)))
+    assert found == options
+    assert type(found["image_size"]) is type(found["pretraining"]["large_mask_sides"]) is list
+    torch.save(found, tmp_path / "options.pt")
+    assert torch.load(tmp_path / "options.pt", weights_only=True) == options
+
+
+def test_a_size_of_torch_stays_one() -> None:
+    assert type(plain(torch.Size([1, 2]))) is torch.Size

@@ -8,6 +8,7 @@ from anomalib.data import Folder, MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
@@ -79,6 +80,25 @@ def test_users_validation_limit_wins(model: Slsg, limit: float) -> None:
 def test_validation_that_somebody_reads_stays(options: dict) -> None:
     trainer = _trainer()
     assert not skip_idle_validation(trainer, _model(**options))
+    assert trainer.limit_val_batches == 1.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"check_val_every_n_epoch": 20},
+        {"check_val_every_n_epoch": None, "val_check_interval": 100},
+        {"val_check_interval": 0.5},
+        {"val_check_interval": "00:01:00:00"},
+        {"callbacks": [ModelCheckpoint(save_on_train_epoch_end=False)]},
+        {"callbacks": [EarlyStopping("train_loss", check_on_train_epoch_end=False)]},
+    ],
+    ids=str,
+)
+def test_validation_that_callbacks_wait_for_stays(model: Slsg, options: dict, tmp_path: Path) -> None:
+    """Checkpoints would never be written, nor training stopped early."""
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, **options)
+    assert not skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == 1.0
 
 

@@ -174,6 +174,36 @@ def test_anomalibs_data_sets_read_with_it(tmp_path: Path) -> None:
         folder[0]
 
 
+SPAWNED = """
+import sys
+from anomalib.data.datasets.image.folder import FolderDataset
+from torch.utils.data import DataLoader
+
+def main():
+    from anomalib_slsg import Slsg
+    Slsg
+    data = FolderDataset("parts", normal_dir="good", root=sys.argv[1])
+    loader = DataLoader(data, collate_fn=data.collate_fn, num_workers=1, multiprocessing_context="spawn")
+    print(float(next(iter(loader)).image.mean()))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_processes_that_load_data_read_with_it_where_they_are_not_forked(tmp_path: Path) -> None:
+    """They are started anew on Windows and macOS, and import only what data sets are made of."""
+    (tmp_path / "good").mkdir()
+    _save(Image.fromarray(np.full((16, 16), 20_000, np.uint16)), tmp_path / "good" / "deep.png")
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNED)
+    finished = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert float(finished.stdout.split()[-1]) == pytest.approx(20_000 / 65_535, abs=1 / 255)
+
+
 def test_synthetic_anomalies_of_deep_images_keep_their_gradient(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

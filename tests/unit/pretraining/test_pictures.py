@@ -9,7 +9,8 @@ import pytest
 import torch
 from anomalib.loggers.base import ImageLoggerBase
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -18,15 +19,26 @@ from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.pictures import log_reconstructions
 
 
-class RecordingLogger(ImageLoggerBase, CSVLogger):
-    """A logger of anomalib's kind that remembers its images."""
+class Recording(ImageLoggerBase):
+    """The part of anomalib's loggers that takes images; it remembers them."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.images: list[tuple[str | None, np.ndarray, dict]] = []
 
     def add_image(self, image: Any, name: str | None = None, **kwargs: Any) -> None:
         self.images.append((name, image, kwargs))
+
+
+class RecordingLogger(Recording, CSVLogger):
+    """A logger of anomalib's kind."""
+
+
+class RecordingMLFlowLogger(Recording, MLFlowLogger):
+    """The one whose images are files, without MLflow, which may not be installed."""
+
+    def __init__(self) -> None:
+        self.images = []
 
 
 @pytest.fixture
@@ -78,3 +90,21 @@ def test_loggers_get_the_picture(tmp_path: Path, gpt_net: GPTNet) -> None:
     tensorboard.experiment.flush()
     events = EventAccumulator(tensorboard.log_dir).Reload()
     assert [event.step for event in events.Images("pretraining/reconstructions")] == [5]
+
+
+def test_mlflow_gets_a_file_of_its_own_for_each_picture(tmp_path: Path, gpt_net: GPTNet) -> None:
+    """MLflow takes the name for that of a file, and its ending for the format."""
+    recording = RecordingMLFlowLogger()
+    _draw(tmp_path, gpt_net, [recording])
+    [(name, image, _)] = recording.images
+    assert name == "pretraining/reconstructions_005.png"
+    Image.fromarray(image).save(tmp_path / Path(name).name)
+
+
+def test_pictures_do_not_depend_on_the_letters_of_the_path(
+    tmp_path: Path, gpt_net: GPTNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV's own writer returns false on Windows where they are not the system's."""
+    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
+    _draw(tmp_path, gpt_net, [])
+    assert (tmp_path / "images" / "pretraining" / "epoch_005.png").stat().st_size > 0

@@ -108,3 +108,14 @@ def test_real_bottles_are_objects(category: str, share: tuple[float, float]) -> 
     found = foreground(images)
     assert found[:, 0, 140:150, 105:115].min() == 1
     assert found[:, 0, :5, :5].max() == 0
+
+
+def test_where_anomalies_may_lie_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    images, _ = rings()
+    with caplog.at_level("INFO"):
+        Foreground().fit(images)
+        Foreground("whole").fit(images)
+    first, second = caplog.messages
+    assert "simulation.foreground=auto: simulated anomalies may lie on the object, " in first
+    assert "% of an image" in first
+    assert second == "simulation.foreground=whole: simulated anomalies may lie anywhere in the image."

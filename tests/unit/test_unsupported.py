@@ -1,0 +1,54 @@
+"""Trainer settings that are refused before anything is learnt."""
+
+from typing import Any
+
+import pytest
+from anomalib.data import Folder
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.plugins import TorchSyncBatchNorm
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.unsupported import refuse_unsupported
+
+
+def _model(**options: Any) -> Slsg:
+    return Slsg("regnetx_002", encoder_weights=None, **options)
+
+
+def _trainer(*callbacks: Callback) -> Trainer:
+    return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=list(callbacks))
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [LearningRateFinder(), BatchSizeFinder(), StochasticWeightAveraging(0.01), WeightAveraging()],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_callbacks_that_spoil_a_fit_are_refused_by_name(callback: Callback) -> None:
+    with pytest.raises(ValueError, match=type(callback).__name__):
+        refuse_unsupported(_trainer(callback), _model())
+
+
+def test_weights_are_averaged_where_no_normal_features_are_learnt() -> None:
+    refuse_unsupported(_trainer(WeightAveraging()), _model(feature_distance=False, composition=False))
+
+
+def test_synchronised_batch_norm_is_refused_where_there_are_processes_to_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = _trainer()
+    trainer.strategy._layer_sync = TorchSyncBatchNorm()
+    refuse_unsupported(trainer, _model())
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(ValueError, match=r"trainer\.sync_batchnorm"):
+        refuse_unsupported(trainer, _model())
+
+
+def test_fitting_refuses_before_it_begins(folder_tree: Any, tmp_path: Any) -> None:
+    trainer = Trainer(
+        accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[LearningRateFinder()], max_steps=1
+    )
+    data = Folder("parts", normal_dir="good", abnormal_dir="bad", root=folder_tree, num_workers=0)
+    with pytest.raises(ValueError, match="LearningRateFinder is not supported"):
+        trainer.fit(_model(image_size=(32, 32)), datamodule=data)
