@@ -74,6 +74,8 @@ class FitSettings(Callback):
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and _is_the_engines(checkpoints):
             self._checkpoints, self._first_step = checkpoints, trainer.global_step
+            if checkpoints._last_global_step_saved > trainer.global_step:  # by a longer fit of the same engine
+                checkpoints._last_global_step_saved = 0
             self._undo.callback(self._give_checkpoints_back)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -389,9 +389,10 @@ class Slsg(AnomalibModule):
             **kwargs: Unused.
 
         Returns:
-            Maps, scores, masks and labels. Nothing to derive from: anomalib's inferencer leaves gradients on.
+            Maps, scores, masks and labels. There are gradients in training mode, and where the images ask for them.
         """
-        with nullcontext() if self.training or exporting() else torch.no_grad():
+        # anomalib's inferencer leaves gradients on, with which maps are no arrays and cannot be drawn
+        with nullcontext() if self.training or batch.requires_grad or exporting() else torch.no_grad():
             return super().forward(batch, *args, **kwargs)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> STEP_OUTPUT:

@@ -3,10 +3,18 @@
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    EMAWeightAveraging,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
+
+TRAINS_BEFORE = (LearningRateFinder.on_fit_start, BatchSizeFinder.on_fit_start)  # unless a user's own are others
 
 
 def refuse_unsupported(trainer: Trainer, model: "Slsg") -> None:
@@ -22,25 +30,34 @@ def refuse_unsupported(trainer: Trainer, model: "Slsg") -> None:
     if trainer.world_size > 1 and getattr(trainer.strategy, "_layer_sync", None) is not None:
         msg = (
             "trainer.sync_batchnorm is not supported: it takes the activations out of EfficientNets' batch norm, and "
-            "processes would wait for each other in the pre-training; leave it out, the encoder stays as it is anyway"
+            "processes would wait for each other in the pre-training; leave it out"
         )
         raise ValueError(msg)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, LearningRateFinder | BatchSizeFinder):
+        name = f"the callback {type(callback).__name__}"
+        if type(callback).on_fit_start in TRAINS_BEFORE:
             msg = (
-                f"the callback {type(callback).__name__} is not supported: it trains before there are images and a "
-                "pre-trained encoder; set model.learning_rate and model.train_batch_size"
+                f"{name} is not supported: it trains before there are images and a pre-trained encoder; set "
+                "model.learning_rate and model.train_batch_size. If a Tuner added it, make a new trainer"
             )
             raise ValueError(msg)
         if isinstance(callback, StochasticWeightAveraging):
             msg = (
-                "the callback StochasticWeightAveraging is not supported: it forgets the encoder's batch norm, which "
-                "stays as it is while SegNet is trained; leave it out"
+                f"{name} is not supported: it forgets the encoder's batch norm, which stays as it is while SegNet is "
+                "trained; leave it out"
             )
             raise ValueError(msg)
-        if isinstance(callback, WeightAveraging) and model.model.seg_net.statistics:
-            msg = (
-                f"the callback {type(callback).__name__} copies the model before normal features are learnt; use it "
-                "with model.feature_distance=false and model.composition=false"
-            )
-            raise ValueError(msg)
+        if isinstance(callback, WeightAveraging):
+            _refuse_to_average(callback, name, model)
+
+
+def _refuse_to_average(callback: WeightAveraging, name: str, model: "Slsg") -> None:
+    if model.model.seg_net.statistics:
+        msg = (
+            f"{name} copies the model before normal features are learnt; use it with model.feature_distance=false and "
+            "model.composition=false"
+        )
+        raise ValueError(msg)
+    if not isinstance(callback, EMAWeightAveraging):
+        msg = f"{name} is not supported: it subtracts the flags among the model's buffers; use EMAWeightAveraging"
+        raise ValueError(msg)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from anomalib.data import AnomalibDataset, NumpyImageItem
+from anomalib.data import AnomalibDataset, NumpyImageItem, PredictDataset
 from anomalib.visualization.image import item_visualizer, visualizer
 from PIL import Image
 from torchvision.transforms.v2.functional import to_dtype, to_image
@@ -88,20 +88,24 @@ def use_in_anomalib() -> None:
     for name in ANOMALIB_READERS:
         importlib.import_module(name).read_image = read_image  # type: ignore[attr-defined]
     visualizer.visualize_image_item = _visualize_deep_or_plain
-    AnomalibDataset.__getstate__ = _state_with_reading  # type: ignore[attr-defined]
+    datasets: tuple[Any, ...] = (AnomalibDataset, PredictDataset)
+    for dataset in datasets:
+        dataset.__getstate__ = _state_with_reading
 
 
 class _Reading:
-    """Unpickled, it makes anomalib read with :func:`read_image`."""
+    """Unpickled in another process, it makes anomalib read with :func:`read_image` there, too."""
 
     def __setstate__(self, state: Any) -> None:
-        use_in_anomalib()
+        # copies are made in this process, whose user may have put another reader in place since
+        if getattr(AnomalibDataset, "__getstate__", None) is not _state_with_reading:
+            use_in_anomalib()
 
     def __getstate__(self) -> tuple[str]:
         return ("used",)  # nothing is set where there is no state
 
 
-def _state_with_reading(dataset: AnomalibDataset) -> dict[str, Any]:
+def _state_with_reading(dataset: AnomalibDataset | PredictDataset) -> dict[str, Any]:
     return {**dataset.__dict__, "_reading": _Reading()}
 
 

@@ -69,11 +69,13 @@ class Foreground(nn.Module):
         object_like = plain & (share >= SHARE_RANGE[0]) & (share <= SHARE_RANGE[1])
         self.is_object.copy_(object_like if self.mode == "auto" else torch.tensor(self.mode == "object"))
         self.read_buffers()
-        logger.info(
-            "simulation.foreground=%s: simulated anomalies may lie %s.",
-            self.mode,
-            f"on the object, {float(share):.0%} of an image" if self._finds_object else "anywhere in the image",
-        )
+        if self._finds_object and share < SHARE_RANGE[0]:
+            where = "anywhere in most images, in which no object is found"
+        elif self._finds_object:
+            where = f"on the object, {float(share):.0%} of an image"
+        else:
+            where = "anywhere in the image"
+        logger.info("simulation.foreground=%s: simulated anomalies may lie %s.", self.mode, where)
 
     def forward(self, images: Tensor) -> Tensor:
         """Find the foreground.

@@ -209,6 +209,9 @@ def test_predictions_of_anomalib_s_inferencer_can_be_drawn(inferencer: TorchInfe
     prediction = inferencer.predict(path)
     assert prediction.anomaly_map.numpy().shape[-2:] == (32, 32)
     assert ImageVisualizer().visualize(prediction) is not None
+    asked_for = torch.rand(1, 3, 32, 32, requires_grad=True)
+    inferencer.model(asked_for).pred_score.backward()
+    assert asked_for.grad is not None
 
 
 def test_fit_goes_on_from_a_checkpoint_without_a_second_pre_training(

@@ -337,6 +337,30 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
         assert engine.trainer.checkpoint_callback.every_n_epochs == 1
 
 
+def test_an_engine_that_trained_longer_before_writes_checkpoints(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lightning remembers the number of the last one, also where a fit goes on from an earlier step."""
+    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 2)
+    first = make_engine(tmp_path / "first", max_steps=1, logger=False)
+    first.fit(make_model(pretraining=None), make_folder())
+    written: list[int] = []
+
+    class Look(Callback):
+        def on_save_checkpoint(self, trainer: Any, *args: Any) -> None:
+            written.append(trainer.global_step)
+
+    engine = make_engine(tmp_path / "longer", max_steps=6, logger=False, callbacks=[Look()])
+    engine.fit(make_model(pretraining=None), make_folder())
+    written.clear()
+    engine.fit(make_model(pretraining=None), make_folder(), ckpt_path=first.best_model_path)
+    assert written == [4, 6]
+
+
 def test_a_user_s_way_of_making_batches_is_applied_once(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Reading of photographs: modes, depths, and broken files."""
 
+import copy
 import importlib
 import io
 import subprocess
@@ -176,15 +177,16 @@ def test_anomalibs_data_sets_read_with_it(tmp_path: Path) -> None:
 
 SPAWNED = """
 import sys
+from anomalib.data import PredictDataset
 from anomalib.data.datasets.image.folder import FolderDataset
 from torch.utils.data import DataLoader
 
 def main():
     from anomalib_slsg import Slsg
     Slsg
-    data = FolderDataset("parts", normal_dir="good", root=sys.argv[1])
-    loader = DataLoader(data, collate_fn=data.collate_fn, num_workers=1, multiprocessing_context="spawn")
-    print(float(next(iter(loader)).image.mean()))
+    for data in (FolderDataset("parts", normal_dir="good", root=sys.argv[1]), PredictDataset(sys.argv[1] + "/good")):
+        loader = DataLoader(data, collate_fn=data.collate_fn, num_workers=1, multiprocessing_context="spawn")
+        print(float(next(iter(loader)).image.mean()))
 
 if __name__ == "__main__":
     main()
@@ -201,7 +203,19 @@ def test_processes_that_load_data_read_with_it_where_they_are_not_forked(tmp_pat
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
     )
     assert finished.returncode == 0, finished.stderr
-    assert float(finished.stdout.split()[-1]) == pytest.approx(20_000 / 65_535, abs=1 / 255)
+    assert list(map(float, finished.stdout.split()[-2:])) == pytest.approx([20_000 / 65_535] * 2, abs=1 / 255)
+
+
+def test_a_reader_that_the_user_has_put_in_place_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """anomalib's data modules copy their data sets."""
+    use_in_anomalib()
+    module = importlib.import_module("anomalib.data.datasets.base.image")
+    monkeypatch.setattr(module, "read_image", own := lambda *_, **__: torch.zeros(3, 16, 16))
+    (tmp_path / "good").mkdir()
+    _save(Image.fromarray(COLOURS), tmp_path / "good" / "colours.png")
+    copied = copy.deepcopy(FolderDataset("parts", normal_dir="good", root=tmp_path))
+    assert module.read_image is own
+    assert copied[0].image.sum() == 0
 
 
 def test_synthetic_anomalies_of_deep_images_keep_their_gradient(

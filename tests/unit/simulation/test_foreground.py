@@ -115,7 +115,9 @@ def test_where_anomalies_may_lie_is_said(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level("INFO"):
         Foreground().fit(images)
         Foreground("whole").fit(images)
-    first, second = caplog.messages
+        Foreground("object").fit(torch.full((4, 3, 64, 64), 0.5))
+    first, second, third = caplog.messages
     assert "simulation.foreground=auto: simulated anomalies may lie on the object, " in first
     assert "% of an image" in first
     assert second == "simulation.foreground=whole: simulated anomalies may lie anywhere in the image."
+    assert third.endswith("may lie anywhere in most images, in which no object is found.")
