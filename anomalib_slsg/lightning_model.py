@@ -47,6 +47,7 @@ from anomalib_slsg.progress import shows_progress
 from anomalib_slsg.quantization import compress_weights, quantize
 from anomalib_slsg.seeding import common_seed, stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
+from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
 from anomalib_slsg.transforms import parts
 from anomalib_slsg.unrounded_composition import keep_composition_unrounded
@@ -610,7 +611,7 @@ class Slsg(AnomalibModule):
             logger.warning(
                 "There is one training image. Logical anomalies, which mix two, are left out; give more images."
             )
-        examples = self._normal_images.sample(32).to(self.device)
+        examples = self._normal_images.sample(FOREGROUND_IMAGES).to(self.device)
         height, width = examples.shape[-2:]
         check_image_size(height, width)
         self.model.seg_net.encoder.check_size(height, width)

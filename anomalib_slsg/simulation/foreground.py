@@ -13,6 +13,7 @@ from anomalib_slsg.simulation.options import ForegroundMode
 
 logger = logging.getLogger(__name__)
 
+FOREGROUND_IMAGES = 32  # normal images, spread over all, that are enough to decide by
 # The object is looked for at about this many pixels along the shorter side.
 WORK_SIDE = 128
 # Width of the border that shows the background, as a share of the shorter side.

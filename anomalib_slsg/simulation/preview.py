@@ -16,14 +16,13 @@ from torch import Tensor
 
 from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.files import write_atomically
+from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.simulation.options import SimulationOptions
 from anomalib_slsg.simulation.simulator import AnomalyKind, AnomalySimulator, SimulatedBatch
 from anomalib_slsg.simulation.sources import list_images
 
 TITLES: dict[AnomalyKind, str] = {"texture": "texture", "shuffled": "shuffled grid", "logical": "logical"}
 COLUMNS = ("normal", "foreground", "mask", "result", "changed")
-# Images that the foreground is fitted on, spread over the folder.
-FITTED_IMAGES = 64
 
 
 def load_images(folder: Path, size: int, number: int) -> Tensor:
@@ -82,7 +81,7 @@ def preview(images: Path, output: Path, count: int, seed: int, size: int, option
     if output.suffix.lower() != ".png":
         msg = f"--output must be a .png file, got {output}"
         raise ValueError(msg)
-    pool = load_images(images, size, max(count + 1, FITTED_IMAGES))
+    pool = load_images(images, size, max(count + 1, FOREGROUND_IMAGES))
     simulator = AnomalySimulator(options)
     simulator.fit(pool)
     normal, others = pool[:count], pool.roll(-1, dims=0)[:count]
