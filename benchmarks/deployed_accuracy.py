@@ -71,7 +71,7 @@ def main() -> None:
     datamodule: AnomalibDataModule = parser.instantiate_classes(parsed).data
     datamodule.eval_batch_size = 1
     datamodule.setup()
-    model = Slsg.load_from_checkpoint(parsed.checkpoint, visualizer=False).eval()
+    model = Slsg.load_from_checkpoint(parsed.checkpoint, map_location="cpu", visualizer=False).eval()
     images = [(batch.image, bool(batch.gt_label)) for batch in datamodule.test_dataloader()]
     labels = torch.tensor([label for _, label in images])
     print(f"{parsed.checkpoint.name}: {len(images)} test images\n", file=sys.stderr)

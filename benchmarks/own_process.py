@@ -1,7 +1,6 @@
 """Measuring in a process of its own, whose memory nothing else shares. Imports nothing large itself."""
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ def peak_mebibytes() -> float:
     if status.exists():  # Linux's rusage starts at the peak of the process that started this one
         line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / KIBIBYTE
+    import resource  # which Windows has not
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (KIBIBYTE**2 if sys.platform == "darwin" else KIBIBYTE)
 

@@ -68,7 +68,10 @@ def maps_of(job: AccuracyJob, pictures: list[Picture]) -> list[NDArray[np.floati
     """
     folder = job.maps_folder / job.key["category"] / "test"
     if not folder.is_dir():
-        msg = f"there are no maps of '{job.label}' in {folder}: run accuracy.py with --keep_maps and the same --work"
+        msg = (
+            f"there are no maps of '{job.label}' in {folder}: run accuracy.py with --keep_maps, the same --work and a "
+            "new file as --results, which has no row yet"
+        )
         raise FileNotFoundError(msg)
     return [read_map(folder / picture.path.parent.name / f"{picture.path.stem}.tiff") for picture in pictures]
 

@@ -3,14 +3,15 @@
 ``python benchmarks/speed.py`` exports every model of ``methods.py`` as users do, times all of them in one interleaved
 run of all backends, then measures each in a process of its own, larger images and larger batches too. Rows land in
 ``benchmarks/results/speed.csv``, a table in ``speed.md`` beside it and a chart in ``benchmarks/figures/speed.png``.
-Interrupted, it goes on where it was; ``--fresh`` measures anew. ``--quick`` is a look in a few minutes.
+Interrupted, it goes on where it was; ``--fresh`` measures anew. ``--quick`` is a look in a few minutes, whose rows and
+chart land in the folder ``results``.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,6 +46,8 @@ GROWING: list[Key] = [("SLSG", "torch", "bf16"), ("SLSG", "torch", "fp32"), ("SL
 # quantised, OpenVINO 2026.4 crashes while it loads it
 BROKEN: set[Key] = {("PaDiM Lite0", "openvino", "int8")}
 TASK = HERE / "inference_task.py"
+RESULTS = HERE / "results" / "speed.csv"
+QUICK_RESULTS = Path("results") / "quick_speed.csv"  # which a full run must not take for its own
 
 
 class Speed:
@@ -136,27 +139,26 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=list[str], default=list(METHODS), help="which of them")
     parser.add_argument("--rounds", type=int, default=15, help="turns of the interleaved run")
-    parser.add_argument("--quick", action="store_true", help="a look: fewer turns, sizes and batches")
+    parser.add_argument("--quick", action="store_true", help="a look: fewer turns, sizes and batches, rows elsewhere")
     parser.add_argument("--fresh", action="store_true", help="forget this machine's rows")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "speed.csv", help="file of rows")
-    parser.add_argument("--work", type=Path, default=Path("results") / "speed", help="folder of exported models")
+    parser.add_argument("--results", type=Path, help=f"file of rows, {RESULTS} or, if quick, {QUICK_RESULTS}")
+    parser.add_argument("--work", type=Path, default=Path("results"), help="folder for exports, which are removed")
     parsed = parser.parse_args()
     unknown = set(parsed.models) - set(METHODS)
     if unknown:
         parser.error(f"--models: {sorted(unknown)} are not among {list(METHODS)}")
-    if parsed.fresh:
-        shutil.rmtree(parsed.work, ignore_errors=True)
-    results = Results(parsed.results, parsed.fresh)
-    with progress_bar() as progress:
-        speed = Speed(results, parsed.work, progress, repeats=2 if parsed.quick else 10)
+    path = parsed.results or (QUICK_RESULTS if parsed.quick else RESULTS)
+    results = Results(path, parsed.fresh)
+    parsed.work.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="speed-", dir=parsed.work) as folder, progress_bar() as progress:
+        speed = Speed(results, Path(folder), progress, repeats=2 if parsed.quick else 10)
         speed.latency(parsed.models, 2 if parsed.quick else parsed.rounds)
         speed.growth([(speed.best(name), SIZE, THROUGHPUT_BATCH) for name in parsed.models])
         sizes, batches = (SIZES[:2], BATCHES[:2]) if parsed.quick else (SIZES, BATCHES)
         growing = [key for key in GROWING if key[0] in parsed.models and key[1:] in available()]
         speed.growth([(key, size, 1) for key in growing for size in sizes])
         speed.growth([(key, SIZE, batch) for key in growing for batch in batches])
-    shutil.rmtree(parsed.work, ignore_errors=True)  # never made where every row was there already
-    report(results, parsed.results)
+    report(results, path)
 
 
 if __name__ == "__main__":

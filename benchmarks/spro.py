@@ -7,7 +7,6 @@ images is measured in a process of its own, on one core: maps of 256x256, masks 
 import csv
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 from jsonargparse import ArgumentParser
 from matplotlib.figure import Figure
+from own_process import peak_mebibytes
 
 from anomalib_slsg.files import write_atomically
 
@@ -72,11 +72,11 @@ def measure(root: Path) -> None:
     from anomalib_slsg.metrics.evaluate import evaluate
 
     cv2.setNumThreads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mebibytes()
     start = time.perf_counter()
     evaluate(root / "data", "part", root / "maps")
     seconds = time.perf_counter() - start
-    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / KIB)
+    print(seconds, peak_mebibytes() - before)
 
 
 def draw(rows: list[dict], path: Path) -> None:

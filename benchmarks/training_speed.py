@@ -21,6 +21,8 @@ from anomalib_slsg.files import write_atomically
 from anomalib_slsg.precision import cpu_multiplies_bfloat16
 
 TASK = HERE / "training_task.py"
+RESULTS = HERE / "results" / "training_speed.csv"
+QUICK_RESULTS = Path("results") / "quick_training_speed.csv"  # which a full run must not take for its own
 IMAGES = (50, 200, 1000, 5000)
 BATCHES = {"SegNet": 8, "GPT-Net": 6}
 FIT_STEPS = 8
@@ -162,16 +164,17 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="processes of each kind of step")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps in a process")
     parser.add_argument("--backbone", type=str, default="resnet18", help="encoder")
-    parser.add_argument("--quick", action="store_true", help="a look: one turn, few images")
+    parser.add_argument("--quick", action="store_true", help="a look: one turn, few images, rows elsewhere")
     parser.add_argument("--fresh", action="store_true", help="forget this machine's rows")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "training_speed.csv", help="file of rows")
+    parser.add_argument("--results", type=Path, help=f"file of rows, {RESULTS} or, if quick, {QUICK_RESULTS}")
     parsed = parser.parse_args()
-    results = Results(parsed.results, parsed.fresh)
+    path = parsed.results or (QUICK_RESULTS if parsed.quick else RESULTS)
+    results = Results(path, parsed.fresh)
     with progress_bar() as progress:
         turns, repeats = (1, 2) if parsed.quick else (parsed.turns, parsed.repeats)
         measure_steps(results, parsed.backbone, parsed.size, turns, repeats, progress)
         measure_growth(results, parsed.size, IMAGES[:2] if parsed.quick else IMAGES, progress)
-    report(results, parsed.results)
+    report(results, path)
 
 
 if __name__ == "__main__":

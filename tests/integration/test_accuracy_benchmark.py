@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -269,6 +270,70 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         _jobs(tmp_path, only=["PaDim"]).generate_jobs(matrix)
 
 
+def test_entries_that_would_share_a_row_are_refused(tmp_path: Path) -> None:
+    """Their figures would be averaged as two seeds."""
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    other = matrix["data"][0]["init_args"] | {"root": "other"}
+    matrix["data"].append({**matrix["data"][0], "init_args": other})
+    with pytest.raises(ValueError, match=r"has 'PaDiM, tree, part, 3, 32 px' more than once; give entries"):
+        _jobs(tmp_path, only=["PaDiM"]).generate_jobs(matrix)
+
+
+@pytest.mark.parametrize(("task", "expected"), [(None, 1), (1, [1])])
+def test_a_job_trains_on_one_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: int | None, expected: int | list[int]
+) -> None:
+    """With all GPUs each process would test a share of the images and write a row."""
+    import accuracy_job
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
+    (job,) = _jobs(tmp_path, only=["PaDiM"]).generate_jobs(matrix)
+    job.accelerator = "auto"
+    given: list[Any] = []
+    monkeypatch.setattr(accuracy_job.AccuracyJob, "_measure", lambda _, devices: given.append(devices) or [{}])
+    monkeypatch.setattr(job.rows, "add", lambda _: None)
+    job._under_way.parent.mkdir(parents=True)
+    job._under_way.touch()
+    job.run(task)
+    assert given == [expected]
+
+
+def test_folders_that_a_command_makes_have_to_be_there(tmp_path: Path) -> None:
+    """In their place anomalib would fetch MVTec LOCO AD."""
+    from accuracy_models import make_datamodule
+
+    matrix = yaml.safe_load((BENCHMARKS / "accuracy_short.yaml").read_text())
+    made = [data for data in matrix["data"] if "made_by" in data]
+    assert [(data["name"], data["category"]) for data in made] == [
+        *(("ELPV", kind) for kind in ("mono", "poly")),
+        *(("SyntheticLOCO turned", kind) for kind in ("tray", "connector_board")),
+    ]
+    for data in made:
+        with pytest.raises(FileNotFoundError, match=rf"{data['category']}' is not there; make it with: python bench"):
+            make_datamodule(data, tmp_path)
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("good_test", "normal"), ("bad", "anomalous")])
+def test_data_that_nothing_can_be_measured_on_are_refused_before_training(
+    folder_tree: Path, tmp_path: Path, folder: str, kind: str
+) -> None:
+    from accuracy_models import check_test_images, make_datamodule
+
+    shutil.copytree(folder_tree, tmp_path / "tree")
+    for file in list((tmp_path / "tree" / folder).iterdir())[1:]:
+        file.unlink()
+    options = {"name": "parts", "root": "tree", "normal_dir": "good", "val_split_mode": "same_as_test"}
+    options |= {"normal_test_dir": "good_test", "abnormal_dir": "bad"}
+    entry = {"class_path": "anomalib.data.Folder", "init_args": options}
+    check_test_images(make_datamodule(entry, tmp_path))
+    del options["normal_test_dir" if kind == "normal" else "abnormal_dir"]
+    if kind == "normal":
+        options["test_split_ratio"] = 0.0001
+    with pytest.raises(ValueError, match=f"there are no {kind} images to test with"):
+        check_test_images(make_datamodule(entry, tmp_path))
+
+
 def test_a_category_of_two_data_sets_is_named_with_its_data(tmp_path: Path) -> None:
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     matrix["data"].append({**matrix["data"][0], "name": "bush"})
@@ -409,6 +474,9 @@ def test_shipped_matrix(name: str, tmp_path: Path) -> None:
     for model in matrix["models"]:
         make_model(model, size, seed=1)
     for data in matrix["data"]:
+        (tmp_path / data["init_args"]["root"] / data["init_args"].get("category", "")).mkdir(
+            parents=True, exist_ok=True
+        )
         assert make_datamodule(data, tmp_path).val_split_mode in {"same_as_test", "from_dir"}
 
 

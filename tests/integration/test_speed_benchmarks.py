@@ -38,7 +38,7 @@ def run_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(measuring, "MATRIX", 64)
 
     def run(*arguments: str) -> dict[tuple[str, ...], dict[str, Any]]:
-        command = ["speed.py", "--quick", "--results", str(tmp_path / "speed.csv"), "--work", str(tmp_path / "work")]
+        command = ["speed.py", "--quick", "--results", str(tmp_path / "speed.csv"), "--work", str(tmp_path)]
         monkeypatch.setattr(sys, "argv", [*command, *arguments])
         speed.main()
         rows = measuring.Results(tmp_path / "speed.csv").rows
@@ -62,7 +62,8 @@ def test_speed_measures_and_goes_on_where_it_was(
     assert "| tiny | openvino | fp32 |" in (tmp_path / "speed.md").read_text()
     assert (tmp_path / "speed.png").stat().st_size > 1000
     assert "tiny" in capsys.readouterr().out
-    assert not (tmp_path / "work").exists()
+    # what is in the folder for exports stays, and no export does
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["speed.csv", "speed.md", "speed.png"]
     assert run_speed() == rows
     lines = (tmp_path / "speed.csv").read_text().splitlines()
     (tmp_path / "speed.csv").write_text("\n".join(line for line in lines if "inference 32" not in line) + "\n")
