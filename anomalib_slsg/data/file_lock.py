@@ -18,7 +18,7 @@ if sys.platform == "win32":
     def _try_lock(descriptor: int) -> bool:
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except PermissionError:  # held; whatever else fails would fail for ever
             return False
         return True
 else:
@@ -43,14 +43,18 @@ def exclusive(path: Path) -> Iterator[None]:
         path: The lock file; it is created in an existing folder.
 
     Raises:
-        OSError: The file cannot be created.
+        OSError: The file cannot be created, or the file system knows no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _try_lock(descriptor):
-            logger.info("Another process holds %s; waiting for it.", path)
-            while not _try_lock(descriptor):
-                time.sleep(_POLL_SECONDS)
+        try:
+            if not _try_lock(descriptor):
+                logger.info("Another process holds %s; waiting for it.", path)
+                while not _try_lock(descriptor):
+                    time.sleep(_POLL_SECONDS)
+        except OSError as error:
+            msg = f"'{path}' cannot be locked ({error.strerror}); choose a folder on another file system"
+            raise OSError(error.errno, msg) from error
         yield
     finally:
         os.close(descriptor)

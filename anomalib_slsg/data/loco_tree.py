@@ -1,6 +1,7 @@
 """Writes drawn images as a folder tree of MVTec LOCO, whole or recognisably unfinished."""
 
 import json
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class TreePlan:
         data_seed: Seed of the drawing, at least 0.
 
     Raises:
-        ValueError: An option is out of its range; the message names it.
+        ValueError: An option is no whole number or out of its range; the message names it.
     """
 
     root: Path
@@ -62,7 +63,12 @@ class TreePlan:
             "data_seed": 0,
         }
         for option, minimum in least.items():
-            value = getattr(self, option)
+            try:
+                value = operator.index(getattr(self, option))  # of NumPy's, too, which JSON does not take
+            except TypeError as error:
+                msg = f"{option}: {getattr(self, option)!r} is no whole number."
+                raise ValueError(msg) from error
+            object.__setattr__(self, option, value)
             if value < minimum:
                 msg = f"{option}: {value} is too small; choose at least {minimum}."
                 raise ValueError(msg)
@@ -85,6 +91,10 @@ class TreePlan:
             for index in range(count):
                 yield Request(self.category, split, kind, index, self.image_size, self.data_seed)
 
+    def image_file(self, request: Request) -> Path:
+        """Where an image is."""
+        return self.folder / request.split / request.kind / f"{request.index:03d}.png"
+
     def record(self) -> dict[str, Any]:
         """Give what the manifest says of a tree: all that its contents depend on."""
         return {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "root"}
@@ -94,12 +104,16 @@ def is_complete(plan: TreePlan) -> bool:
     """Whether the plan's tree is there, whole.
 
     Raises:
-        ValueError: A whole tree is there, but one of another plan.
+        ValueError: A whole tree is there, but one of another plan, or has lost images since.
     """
     manifest = plan.folder / _COMPLETE
     if not manifest.is_file():
         return False
     _check_record(plan, manifest)
+    for file in map(plan.image_file, plan.requests()):
+        if not file.is_file():
+            msg = f"{file} has been removed from a whole tree; delete the folder {plan.folder} to have it drawn again."
+            raise ValueError(msg)
     return True
 
 
@@ -133,7 +147,7 @@ def write_tree(plan: TreePlan, advance: Callable[[], None] = lambda: None) -> bo
         values = {entry["defect_name"]: entry["pixel_value"] for entry in config}
         for request in plan.requests():
             image, defects = draw(request)
-            _write_sample(plan.folder, request, image, defects, values)
+            _write_sample(plan, request, image, defects, values)
             advance()
         (plan.folder / _INCOMPLETE).replace(plan.folder / _COMPLETE)
     return True
@@ -197,12 +211,14 @@ def _check_record(plan: TreePlan, manifest: Path) -> None:
     raise ValueError(msg)
 
 
-def _write_sample(folder: Path, request: Request, image: Image, defects: list[Defect], values: dict[str, int]) -> None:
+def _write_sample(
+    plan: TreePlan, request: Request, image: Image, defects: list[Defect], values: dict[str, int]
+) -> None:
     name = f"{request.index:03d}"
     for number, defect in enumerate(defects):
         mask = (defect.mask * np.uint8(values[defect.type.name])).astype(np.uint8)
-        _write_png(folder / "ground_truth" / request.kind / name / f"{number:03d}.png", mask)
-    _write_png(folder / request.split / request.kind / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        _write_png(plan.folder / "ground_truth" / request.kind / name / f"{number:03d}.png", mask)
+    _write_png(plan.image_file(request), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def _write_png(path: Path, pixels: MatLike) -> None:

@@ -17,6 +17,8 @@ from anomalib_slsg.data.shapes import Points
 GOOD, LOGICAL, STRUCTURAL_TYPE = "good", "logical_anomalies", "structural_anomalies"
 # Every fifth anomalous image has two defects.
 _DOUBLE_EVERY = 5
+# Of a damage, in squares of the scene's unit, lies on the piece; most have hundreds.
+_LEAST_DAMAGE = 25
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,15 @@ def _damage(
     places: list[Points] = []
     marked = []
     for number in _order(len(types), index, rng)[:wanted]:
-        place = _free_place(scene.surface(), places, rng)
+        before = canvas.pixels.copy()
+        while True:
+            place = _free_place(scene.surface(), places, rng)
+            outlines = STRUCTURAL[types[number]](canvas, place, rng)
+            if np.count_nonzero(canvas.area(*outlines) & limits) >= _LEAST_DAMAGE * canvas.scale**2:
+                break
+            np.copyto(canvas.pixels, before)  # a crack starts beside its place and may miss a narrow piece
         places.append(place)
-        marked.append((types[number], STRUCTURAL[types[number]](canvas, place, rng)))
+        marked.append((types[number], outlines))
     np.copyto(canvas.pixels, intact, where=(limits == 0)[..., None])
     return marked
 

@@ -49,8 +49,9 @@ class SyntheticLOCO(AnomalibDataModule):
         train_images: Number of normal training images.
         validation_images: Number of normal validation images.
         test_images: Number of test images of each type: good, logical, structural.
-        data_seed: Seed of the drawing, at least 0. The same seed gives the same pixels; more images leave the first
-            ones as they are.
+        data_seed: Seed of the drawing, at least 0. The same seed gives the same pixels with one version of OpenCV;
+            others, and processors without AVX2, draw edges that differ by a few levels, and masks by a few pixels. More
+            images leave the first ones as they are.
 
     Raises:
         ValueError: The category is unknown, or a number is too small.
@@ -169,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.instantiate_classes(parser.parse_args(arguments))
     try:
         write_trees(**options.as_dict())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
 
 

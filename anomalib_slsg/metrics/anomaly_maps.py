@@ -33,7 +33,7 @@ def read_map(path: Path) -> Array:
         ValueError: If the file is broken, or has another shape or content.
     """
     try:
-        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else tifffile.imread(path)
+        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
     except UNREADABLE as error:
         msg = f"the anomaly map '{path}' cannot be read ({error})"
         raise ValueError(msg) from error

@@ -1,14 +1,18 @@
-"""Transforms after which a map covers another part of the image than the image's masks do."""
+"""Transforms after which a map covers another part of the image than the image's masks on disk do."""
 
 from typing import Any
 
+from torchvision.transforms.v2 import Resize
+
 from anomalib_slsg.transforms import parts
 
-DISPLACING = ("Crop", "Pad")
+# parts of the names of torchvision's transforms; anomalib applies a data set's augmentations to its masks, too, but not
+# to those on disk
+DISPLACING = ("Crop", "Pad", "Flip", "Rotat", "Affine", "Perspective", "Elastic", "Zoom")
 
 
 def displacing_transform(model: Any, dataset: Any = None) -> str | None:
-    """Find what crops or pads images before a model sees them.
+    """Find what crops, pads, turns or distorts images before a model sees them.
 
     Args:
         model: An anomalib model, whose pre-processor may do so.
@@ -21,5 +25,19 @@ def displacing_transform(model: Any, dataset: Any = None) -> str | None:
         getattr(getattr(model, "pre_processor", None), "transform", None),
         getattr(dataset, "augmentations", None),
     )
-    names = (type(part).__name__ for transform in transforms for part in parts(transform))
-    return next((name for name in names if any(word in name for word in DISPLACING)), None)
+    for transform in transforms:
+        size = None
+        for part in parts(transform):
+            name = type(part).__name__
+            # a crop to the size that images were just resized to leaves nothing out
+            if any(word in name for word in DISPLACING) and not (name == "CenterCrop" and _side(part) == size):
+                return name
+            if isinstance(part, Resize):
+                size = _side(part)
+    return None
+
+
+def _side(transform: Any) -> tuple[int, ...] | None:
+    """Height and width that a transform gives; none where the image's aspect decides."""
+    size = tuple(transform.size)
+    return size if len(size) == 2 else None

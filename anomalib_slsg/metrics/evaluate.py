@@ -115,7 +115,7 @@ def _pairs(images: Path, maps: Path) -> Iterator[tuple[Path, Path]]:
     for group, paths in groups.items():
         found: dict[str, list[Path]] = {}
         for path in sorted((maps / group).glob("*")):
-            if path.suffix in ENDINGS:
+            if path.suffix.lower() in ENDINGS:
                 found.setdefault(path.stem, []).append(path)
         for image in paths:
             match found.pop(image.stem, []):

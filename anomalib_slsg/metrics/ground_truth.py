@@ -158,7 +158,7 @@ def _read_config(path: Path, changed: int) -> dict[int, DefectType]:
 
 
 def _mask_files(folder: Path, image_path: Path) -> list[Path]:
-    files = sorted(folder.glob("*.png"), key=_number)
+    files = sorted((file for file in folder.glob("*") if file.suffix.lower() == ".png"), key=_number)
     if not files:
         msg = f"'{folder}' holds no masks of '{image_path}'; each defect has one, 000.png, 001.png and so on"
         raise FileNotFoundError(msg)

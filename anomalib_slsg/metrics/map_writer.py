@@ -7,9 +7,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from anomalib_slsg.files import write_atomically
-from anomalib_slsg.metrics.anomaly_maps import resize_map, write_map
+from anomalib_slsg.metrics.anomaly_maps import check_aspect, resize_map, write_map
 from anomalib_slsg.metrics.cropping import displacing_transform
-from anomalib_slsg.metrics.ground_truth import image_shape
+from anomalib_slsg.metrics.ground_truth import DEFECTS_CONFIG, image_shape
 
 
 class AnomalyMapWriter(Callback):
@@ -55,7 +55,8 @@ class AnomalyMapWriter(Callback):
         """Write the maps of a batch.
 
         Raises:
-            ValueError: If the model makes no anomaly maps, or two images would get the same file.
+            ValueError: If the model makes no anomaly maps, two images would get the same file, or a map of MVTec LOCO's
+                format neither has its image's aspect nor is square, which evaluations refuse.
         """
         if getattr(batch, "anomaly_map", None) is None:
             msg = f"AnomalyMapWriter: {type(pl_module).__name__} makes no anomaly maps"
@@ -70,6 +71,12 @@ class AnomalyMapWriter(Callback):
         array = values.detach().float().cpu().numpy().squeeze()
         if self.full_size:
             array = resize_map(array, image_shape(image_path))
+        elif len(image_path.parents) > 2 and (image_path.parents[2] / DEFECTS_CONFIG).is_file():
+            try:
+                check_aspect(array.shape, image_shape(image_path), image_path)
+            except ValueError as error:
+                msg = f"AnomalyMapWriter: {error}; set full_size, as the model's input has another aspect"
+                raise ValueError(msg) from error
         target = self.output_dir / category / "test" / folder.name / f"{image_path.stem}.tiff"
         other = self._image_of_map.setdefault(target, image_path)
         if other != image_path:

@@ -87,8 +87,8 @@ class AUSPRO(AnomalibMetric, _AUSPRO):  # type: ignore[misc]
     Maps are compared with all masks of their image, at the masks' resolution; the masks and ``defects_config.json``
     are found from the image's path, ``<category>/test/<folder>/<name>.png`` in a tree of MVTec LOCO's format. The size
     of the maps does not matter, nor does their range: only the order of scores counts. They have to be of whole images:
-    a pre-processor that crops, as PatchCore's does with ``center_crop_size``, makes values meaningless, which this
-    metric cannot see.
+    a pre-processor that crops, as PatchCore's does with ``center_crop_size`` and Dinomaly's by default, and
+    augmentations of test images that flip or turn them make values meaningless, which this metric does not see.
 
     Therefore give it raw scores. anomalib's normalisation clips scores to [0, 1]: all that are further from the
     threshold than the extremes of the validation set become equal, and with a validation set of normal images only, as

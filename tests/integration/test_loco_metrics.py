@@ -140,6 +140,16 @@ def test_maps_of_a_part_of_the_image_are_refused(make_engine: "MakeEngine", loco
     assert not (tmp_path / "maps").exists()
 
 
+def test_maps_that_evaluations_refuse_are_refused_while_written(loco_root: Path, tmp_path: Path) -> None:
+    path = next((loco_root / "part" / "test" / "good").iterdir())
+    batch = ImageBatch(image=torch.rand(1, 3, 32, 64), anomaly_map=torch.rand(1, 32, 64), image_path=[str(path)])
+    model: Any = Padim(pre_trained=False)
+    with pytest.raises(ValueError, match=rf"AnomalyMapWriter: .*'{path}' has 64x32 pixels, .*; set full_size"):
+        AnomalyMapWriter(str(tmp_path)).on_test_batch_end(None, model, None, batch, 0)  # type: ignore[arg-type]
+    AnomalyMapWriter(str(tmp_path), full_size=True).on_test_batch_end(None, model, None, batch, 0)  # type: ignore[arg-type]
+    assert read_map(tmp_path / "part" / "test" / "good" / f"{path.stem}.tiff").shape == (64, 64)
+
+
 def test_two_images_do_not_share_a_map(tmp_path: Path) -> None:
     writer = AnomalyMapWriter(str(tmp_path))
     paths = [f"parts/test/bad/0.{suffix}" for suffix in ("png", "jpg")]

@@ -95,6 +95,18 @@ def test_smallest_images_have_masks_that_hold_something(category: str) -> None:
             assert all(defect.mask.any() for defect in defects)
 
 
+@pytest.mark.parametrize(("seed", "index"), [(2, 39), (7, 24), (7, 56), (11, 24)])
+def test_cracks_lie_on_the_bottle(seed: int, index: int) -> None:
+    """They start beside their place and missed it here: an anomaly that is not there, with an empty mask."""
+    request = _request("bottle", STRUCTURAL_TYPE, index, size=64, data_seed=seed)
+    image, defects = draw(request)
+    intact, _ = draw(request, spoiled=False)
+    assert "crack" in {defect.type.name for defect in defects}
+    for defect in defects:
+        assert defect.mask.sum() > 5
+        assert (image[defect.mask] != intact[defect.mask]).any()
+
+
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_names_of_defect_types_are_unique(category: str) -> None:
     names = [defect.name for defect in defect_types(category)]

@@ -1,5 +1,6 @@
 """SyntheticLOCO: a whole tree of MVTec LOCO, whatever happens while it is written."""
 
+import errno
 import json
 import multiprocessing
 import time
@@ -13,7 +14,7 @@ import pytest
 from anomalib.data import ImageBatch, ImageItem, MVTecLOCO
 from numpy.typing import NDArray
 
-from anomalib_slsg.data import SyntheticLOCO, loco_tree
+from anomalib_slsg.data import SyntheticLOCO, file_lock, loco_tree
 from anomalib_slsg.data.loco_tree import TreePlan, is_complete, write_tree
 from anomalib_slsg.data.scenes import SCENES
 from anomalib_slsg.data.synthetic_loco import main
@@ -23,7 +24,7 @@ CATEGORIES = list(SCENES)
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def _plan(root: Path, category: str = "tray", **changes: int) -> TreePlan:
+def _plan(root: Path, category: str = "tray", **changes: Any) -> TreePlan:
     numbers = {"image_size": 64, "train_images": 2, "validation_images": 1, "test_images": 5, "data_seed": 0}
     return TreePlan(root, category, **{**numbers, **changes})
 
@@ -128,6 +129,47 @@ def test_whole_tree_is_not_written_again(whole: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (whole / "tray").rglob("*")}
     assert not write_tree(_plan(whole))
     assert before == {path: path.stat().st_mtime_ns for path in (whole / "tray").rglob("*")}
+
+
+def test_tree_that_has_lost_an_image_is_no_whole_one(tmp_path: Path) -> None:
+    """Figures of fewer images would be taken for those of all."""
+    plan = _plan(tmp_path)
+    write_tree(plan)
+    lost = plan.folder / "test" / "logical_anomalies" / "001.png"
+    lost.unlink()
+    with pytest.raises(ValueError, match=r"logical_anomalies.001\.png has been removed from a whole tree; delete"):
+        is_complete(plan)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("train_images", 1.5), ("image_size", (64, 64)), ("data_seed", "3"), ("test_images", None)]
+)
+def test_numbers_that_are_none_are_named_before_anything_is_written(tmp_path: Path, option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{option}: .* is no whole number"):
+        write_tree(_plan(tmp_path, **{option: value}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_numbers(whole: Path, tmp_path: Path) -> None:
+    plan = _plan(tmp_path, data_seed=np.int64(0))
+    write_tree(plan)
+    assert _contents(plan.folder) == _contents(whole / "tray")
+
+
+def test_command_line_names_files_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(["--root", str(tmp_path / "file"), "--category", "tray"])
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_file_systems_without_locks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> bool:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(file_lock, "_try_lock", fail)
+    with pytest.raises(OSError, match=r"\.lock' cannot be locked \(Function not .*choose a folder on another"):
+        write_tree(_plan(tmp_path))
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2, 9, 31])

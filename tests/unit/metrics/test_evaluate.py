@@ -612,6 +612,15 @@ def test_bad_tree_is_named(
     assert str(tree.root / name) in failing_line(tree, capsys)
 
 
+def test_endings_may_be_of_capital_letters(tree: Tree, evaluated: Tree) -> None:
+    for folder, ending in ((tree.category / "ground_truth", ".PNG"), (tree.maps, ".TIFF")):
+        for path in [path for path in folder.rglob("*.*") if path.is_file()]:
+            path.rename(path.with_suffix(ending))
+    tree.run("--per_defect")
+    found, expected = (json.loads((each.output / "metrics.json").read_text()) for each in (tree, evaluated))
+    assert found == expected
+
+
 @pytest.mark.parametrize("limit", ["0", "-0.1", "1.5"])
 def test_limit_out_of_range_is_named(tree: Tree, capsys: pytest.CaptureFixture[str], limit: str) -> None:
     line = failing_line(tree, capsys, "--fpr_limits", "0.3", limit)
