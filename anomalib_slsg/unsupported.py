@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
-    EMAWeightAveraging,
     LearningRateFinder,
     StochasticWeightAveraging,
     WeightAveraging,
@@ -13,8 +12,6 @@ from lightning.pytorch.callbacks import (
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
-
-TRAINS_BEFORE = (LearningRateFinder.on_fit_start, BatchSizeFinder.on_fit_start)  # unless a user's own are others
 
 
 def refuse_unsupported(trainer: Trainer, model: "Slsg") -> None:
@@ -35,7 +32,9 @@ def refuse_unsupported(trainer: Trainer, model: "Slsg") -> None:
         raise ValueError(msg)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         name = f"the callback {type(callback).__name__}"
-        if type(callback).on_fit_start in TRAINS_BEFORE:
+        # those that look for the batch size of tests alone have another hook
+        looks_for_batch_size = type(callback).on_fit_start is BatchSizeFinder.on_fit_start
+        if isinstance(callback, LearningRateFinder) or looks_for_batch_size:
             msg = (
                 f"{name} is not supported: it trains before there are images and a pre-trained encoder; set "
                 "model.learning_rate and model.train_batch_size. If a Tuner added it, make a new trainer"
@@ -58,6 +57,6 @@ def _refuse_to_average(callback: WeightAveraging, name: str, model: "Slsg") -> N
             "model.composition=false"
         )
         raise ValueError(msg)
-    if not isinstance(callback, EMAWeightAveraging):
-        msg = f"{name} is not supported: it subtracts the flags among the model's buffers; use EMAWeightAveraging"
+    if callback._use_buffers and not {"avg_fn", "multi_avg_fn"} & callback._kwargs.keys():
+        msg = f"{name} would subtract the flags among the model's buffers; use EMAWeightAveraging, or use_buffers=False"
         raise ValueError(msg)

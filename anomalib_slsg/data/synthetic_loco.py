@@ -101,7 +101,7 @@ class SyntheticLOCO(AnomalibDataModule):
         """Draw the category's tree, or finish it, unless it is whole.
 
         Raises:
-            ValueError: The folder holds a tree that was drawn with other parameters, or other files.
+            ValueError: The folder holds a tree that was drawn with other parameters or has lost images, or other files.
         """
         if is_complete(self.plan):
             return
@@ -115,6 +115,7 @@ class SyntheticLOCO(AnomalibDataModule):
 
         Raises:
             RuntimeError: The tree is not there, or not whole.
+            ValueError: The tree is another one, or has lost images.
         """
         if not is_complete(self.plan):
             msg = f"{self.plan.folder} holds no whole SyntheticLOCO tree; call prepare_data() first."

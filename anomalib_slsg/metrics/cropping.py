@@ -39,5 +39,5 @@ def displacing_transform(model: Any, dataset: Any = None) -> str | None:
 
 def _side(transform: Any) -> tuple[int, ...] | None:
     """Height and width that a transform gives; none where the image's aspect decides."""
-    size = tuple(transform.size)
+    size = tuple(transform.size or ())  # none where only the longest side is said
     return size if len(size) == 2 else None

@@ -277,6 +277,11 @@ def test_entries_that_would_share_a_row_are_refused(tmp_path: Path) -> None:
     matrix["data"].append({**matrix["data"][0], "init_args": other})
     with pytest.raises(ValueError, match=r"has 'PaDiM, tree, part, 3, 32 px' more than once; give entries"):
         _jobs(tmp_path, only=["PaDiM"]).generate_jobs(matrix)
+    del matrix["data"][1]
+    matrix["models"][1]["name"] = "tiny SLSG + distance"
+    matrix["models"][1] |= {"class_path": "anomalib_slsg.Slsg", "init_args": TINY, "trainer": {"max_steps": 1}}
+    with pytest.raises(ValueError, match=r"has 'tiny SLSG \+ distance, tree, .*' more than once"):
+        _jobs(tmp_path).generate_jobs(matrix)
 
 
 @pytest.mark.parametrize(("task", "expected"), [(None, 1), (1, [1])])
@@ -310,8 +315,9 @@ def test_folders_that_a_command_makes_have_to_be_there(tmp_path: Path) -> None:
         *(("SyntheticLOCO turned", kind) for kind in ("tray", "connector_board")),
     ]
     for data in made:
-        with pytest.raises(FileNotFoundError, match=rf"{data['category']}' is not there; make it with: python bench"):
+        with pytest.raises(FileNotFoundError, match=rf"{data['category']}' is not there; make it with: py") as error:
             make_datamodule(data, tmp_path)
+        assert f" {tmp_path}/{data['init_args']['root'].split('/')[0]}" in str(error.value).partition("with: ")[2]
 
 
 @pytest.mark.parametrize(("folder", "kind"), [("good_test", "normal"), ("bad", "anomalous")])

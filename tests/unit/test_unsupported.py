@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.plugins import TorchSyncBatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.unsupported import refuse_unsupported
@@ -39,8 +40,14 @@ def test_callbacks_that_spoil_a_fit_are_refused_by_name(callback: Callback) -> N
 
 
 def test_averages_that_subtract_flags_are_refused() -> None:
+    model = _model(feature_distance=False, composition=False)
     with pytest.raises(ValueError, match="use EMAWeightAveraging"):
-        refuse_unsupported(_trainer(WeightAveraging()), _model(feature_distance=False, composition=False))
+        refuse_unsupported(_trainer(WeightAveraging()), model)
+    for averaging in (WeightAveraging(use_buffers=False), WeightAveraging(avg_fn=get_ema_avg_fn())):
+        refuse_unsupported(_trainer(averaging), model)
+        averaged = AveragedModel(model, use_buffers=averaging._use_buffers, **averaging._kwargs)
+        for _ in range(2):
+            averaged.update_parameters(model)
 
 
 def test_weights_are_averaged_where_no_normal_features_are_learnt(folder_tree: Path, tmp_path: Path) -> None:
@@ -72,6 +79,18 @@ class EvaluationBatchSizeFinder(BatchSizeFinder):
 
 def test_finders_that_leave_fitting_alone_are_accepted() -> None:
     refuse_unsupported(_trainer(EvaluationBatchSizeFinder()), _model())
+
+
+class FineTuneLearningRateFinder(LearningRateFinder):
+    """As in Lightning's documentation: it looks at the start of epochs, where the schedule overrules what it finds."""
+
+    def on_fit_start(self, *args: Any) -> None:
+        return
+
+
+def test_finders_of_rates_are_refused_whenever_they_look() -> None:
+    with pytest.raises(ValueError, match="FineTuneLearningRateFinder is not supported"):
+        refuse_unsupported(_trainer(FineTuneLearningRateFinder()), _model())
 
 
 def test_synchronised_batch_norm_is_refused_where_there_are_processes_to_wait_for(
