@@ -93,7 +93,7 @@ def test_validation_that_somebody_reads_stays(options: dict) -> None:
         {"callbacks": [ModelCheckpoint(save_on_train_epoch_end=False)]},
         {"callbacks": [EarlyStopping("train_loss", check_on_train_epoch_end=False)]},
     ],
-    ids=str,
+    ids=["every 20 epochs", "every 100 steps", "twice an epoch", "every hour", "checkpoints", "early stopping"],
 )
 def test_validation_that_callbacks_wait_for_stays(model: Slsg, options: dict, tmp_path: Path) -> None:
     """Checkpoints would never be written, nor training stopped early."""
