@@ -34,7 +34,6 @@ class FitSettings(Callback):
     def __init__(self) -> None:
         self._undo = ExitStack()
         self._checkpoints: ModelCheckpoint | None = None
-        self._first_step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Change what the user has left open."""
@@ -73,9 +72,9 @@ class FitSettings(Callback):
             loader.num_workers = 0
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, ModelCheckpoint) and _is_the_engines(checkpoints):
-            self._checkpoints, self._first_step = checkpoints, trainer.global_step
-            if checkpoints._last_global_step_saved > trainer.global_step:  # by a longer fit of the same engine
-                checkpoints._last_global_step_saved = 0
+            self._checkpoints = checkpoints
+            # what this fit starts from is there; a longer one of the same engine may have saved a later step
+            checkpoints._last_global_step_saved = trainer.global_step
             self._undo.callback(self._give_checkpoints_back)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,7 +98,7 @@ class FitSettings(Callback):
         if self._checkpoints is None or trainer.state.fn != TrainerFn.FITTING:
             return
         # asked twice at an epoch's end, after validation and after all: it knows itself in which of the two it saves
-        since = trainer.global_step - max(self._first_step, self._checkpoints._last_global_step_saved)
+        since = trainer.global_step - self._checkpoints._last_global_step_saved
         due = since >= STEPS_BETWEEN_CHECKPOINTS or _is_last_epoch(trainer)
         self._checkpoints._every_n_epochs = int(due)  # 1 when saving: the number is part of the state's key
 

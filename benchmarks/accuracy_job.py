@@ -66,7 +66,10 @@ class AccuracyJob(Job):
     def labels(self) -> list[str]:
         """The keys of all its rows."""
         names = [*self.model.get("left_out", {}), self.key["model"]]
-        return [", ".join({**self.key, "model": name}.values()) for name in names]
+        return [", ".join(self._key_of(name).values()) for name in names]
+
+    def _key_of(self, name: str) -> dict[str, str]:
+        return {**self.key, "model": name}
 
     @property
     def maps_folder(self) -> Path:
@@ -115,7 +118,7 @@ class AccuracyJob(Job):
         seconds = time.perf_counter() - start if checkpoint is None else None  # before an interruption: not known
         rows = []
         for name, parts in self.model.get("left_out", {}).items():
-            key = {**self.key, "model": name}
+            key = self._key_of(name)
             if self.rows.has(key):
                 continue
             network = cast("Any", model).model.seg_net

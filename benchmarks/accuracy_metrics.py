@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anomalib_slsg.metrics import AUSPRO
 from anomalib_slsg.metrics.anomaly_type import area_under_roc
-from anomalib_slsg.metrics.ground_truth import DEFECTS_CONFIG
+from anomalib_slsg.metrics.ground_truth import has_defects_config
 from anomalib_slsg.metrics.spro_metrics import FOLDER_OF_TYPE
 
 
@@ -40,7 +40,7 @@ class RawMetrics(Callback):
         self.maps.append(maps.reshape(len(maps), *maps.shape[-2:]))
         if batch.gt_mask is not None:
             self.masks.append(batch.gt_mask.cpu().bool())
-        if self._is_loco(batch.image_path[0]):
+        if has_defects_config(Path(batch.image_path[0])):
             for metric in self.spro.values():
                 metric.update(batch)
 
@@ -57,7 +57,7 @@ class RawMetrics(Callback):
         for kind, chosen in folders.items():
             if chosen.any():
                 values[f"image_AUROC_{kind}"] = area_under_roc(scores[~labels], scores[chosen])
-                if self._is_loco(self.paths[0]):
+                if has_defects_config(self.paths[0]):
                     values[f"pixel_AUSPRO_{kind}"] = self.spro[kind].compute()
         for name in ("image_AUROC", "pixel_AUSPRO"):
             if all(f"{name}_{kind}" in values for kind in folders):
@@ -65,11 +65,6 @@ class RawMetrics(Callback):
         if len(self.masks) == len(self.maps):
             values |= _pixel_metrics(torch.cat(self.maps), torch.cat(self.masks))
         return {name: float(value) for name, value in values.items()}
-
-    @staticmethod
-    def _is_loco(path: str | Path) -> bool:
-        parents = Path(path).parents
-        return len(parents) > 2 and (parents[2] / DEFECTS_CONFIG).is_file()
 
 
 def _largest_f1(scores: Tensor, labels: Tensor) -> Tensor:

@@ -66,6 +66,20 @@ class Measurement:
         return self.what, self.model, self.backend, self.precision, self.batch, self.machine
 
 
+def results_path(name: str, given: Path | None, quick: bool) -> Path:
+    """Choose the file of rows.
+
+    Args:
+        name: Name of the committed file.
+        given: What the user says.
+        quick: Whether it is a look, whose rows a full run must not take for its own.
+
+    Returns:
+        The user's file, or the committed one, or one in the folder ``results``.
+    """
+    return given or (Path("results") / f"quick_{name}" if quick else HERE / "results" / name)
+
+
 class Results:
     """A file of rows that is complete after every measurement.
 

@@ -27,6 +27,7 @@ from measuring import (
     multiply_accumulates,
     note_products,
     progress_bar,
+    results_path,
     timed,
 )
 from methods import METHODS, build, parameters
@@ -46,8 +47,6 @@ GROWING: list[Key] = [("SLSG", "torch", "bf16"), ("SLSG", "torch", "fp32"), ("SL
 # quantised, OpenVINO 2026.4 crashes while it loads it
 BROKEN: set[Key] = {("PaDiM Lite0", "openvino", "int8")}
 TASK = HERE / "inference_task.py"
-RESULTS = HERE / "results" / "speed.csv"
-QUICK_RESULTS = Path("results") / "quick_speed.csv"  # which a full run must not take for its own
 
 
 class Speed:
@@ -141,13 +140,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="turns of the interleaved run")
     parser.add_argument("--quick", action="store_true", help="a look: fewer turns, sizes and batches, rows elsewhere")
     parser.add_argument("--fresh", action="store_true", help="forget this machine's rows")
-    parser.add_argument("--results", type=Path, help=f"file of rows, {RESULTS} or, if quick, {QUICK_RESULTS}")
+    parser.add_argument("--results", type=Path, help="file of rows, the committed speed.csv if left out")
     parser.add_argument("--work", type=Path, default=Path("results"), help="folder for exports, which are removed")
     parsed = parser.parse_args()
     unknown = set(parsed.models) - set(METHODS)
     if unknown:
         parser.error(f"--models: {sorted(unknown)} are not among {list(METHODS)}")
-    path = parsed.results or (QUICK_RESULTS if parsed.quick else RESULTS)
+    path = results_path("speed.csv", parsed.results, parsed.quick)
     results = Results(path, parsed.fresh)
     parsed.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="speed-", dir=parsed.work) as folder, progress_bar() as progress:

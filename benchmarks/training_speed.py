@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from measuring import HERE, RATE, Measurement, Results, growth, note_products, progress_bar, timed
+from measuring import HERE, RATE, Measurement, Results, growth, note_products, progress_bar, results_path, timed
 from own_process import in_own_process
 from rich.progress import Progress
 
@@ -21,8 +21,6 @@ from anomalib_slsg.files import write_atomically
 from anomalib_slsg.precision import cpu_multiplies_bfloat16
 
 TASK = HERE / "training_task.py"
-RESULTS = HERE / "results" / "training_speed.csv"
-QUICK_RESULTS = Path("results") / "quick_training_speed.csv"  # which a full run must not take for its own
 IMAGES = (50, 200, 1000, 5000)
 BATCHES = {"SegNet": 8, "GPT-Net": 6}
 FIT_STEPS = 8
@@ -166,9 +164,9 @@ def main() -> None:
     parser.add_argument("--backbone", type=str, default="resnet18", help="encoder")
     parser.add_argument("--quick", action="store_true", help="a look: one turn, few images, rows elsewhere")
     parser.add_argument("--fresh", action="store_true", help="forget this machine's rows")
-    parser.add_argument("--results", type=Path, help=f"file of rows, {RESULTS} or, if quick, {QUICK_RESULTS}")
+    parser.add_argument("--results", type=Path, help="file of rows, the committed training_speed.csv if left out")
     parsed = parser.parse_args()
-    path = parsed.results or (QUICK_RESULTS if parsed.quick else RESULTS)
+    path = results_path("training_speed.csv", parsed.results, parsed.quick)
     results = Results(path, parsed.fresh)
     with progress_bar() as progress:
         turns, repeats = (1, 2) if parsed.quick else (parsed.turns, parsed.repeats)

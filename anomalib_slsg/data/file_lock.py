@@ -47,14 +47,18 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        try:
-            if not _try_lock(descriptor):
-                logger.info("Another process holds %s; waiting for it.", path)
-                while not _try_lock(descriptor):
-                    time.sleep(_POLL_SECONDS)
-        except OSError as error:
-            msg = f"'{path}' cannot be locked ({error.strerror}); choose a folder on another file system"
-            raise OSError(error.errno, msg) from error
+        _wait_for_lock(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, path: Path) -> None:
+    try:
+        if not _try_lock(descriptor):
+            logger.info("Another process holds %s; waiting for it.", path)
+            while not _try_lock(descriptor):
+                time.sleep(_POLL_SECONDS)
+    except OSError as error:
+        msg = f"'{path}' cannot be locked ({error.strerror}); choose a folder on another file system"
+        raise OSError(error.errno, msg) from error

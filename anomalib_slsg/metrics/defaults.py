@@ -13,7 +13,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from anomalib_slsg.metrics.anomaly_type import AnomalyType, AnomalyTypeAUROC
 from anomalib_slsg.metrics.cropping import displacing_transform
-from anomalib_slsg.metrics.ground_truth import DEFECTS_CONFIG
+from anomalib_slsg.metrics.ground_truth import has_defects_config
 from anomalib_slsg.metrics.spro_metrics import AUSPRO, FOLDER_OF_TYPE
 
 
@@ -59,8 +59,7 @@ def _loco_metrics(datamodule: Any, model: Any) -> list[Metric]:
     present: list[AnomalyType] = [kind for kind in ("logical", "structural") if FOLDER_OF_TYPE[kind] in folders]
     wanted: list[AnomalyType] = [*present, "mean"] if len(present) == 2 else present
     metrics: list[Metric] = [AnomalyTypeAUROC(kind, prefix="image_") for kind in wanted]
-    # <category>/test/<folder>/<name>.png
-    if all(len(path.parents) > 2 and (path.parents[2] / DEFECTS_CONFIG).is_file() for path in paths):
+    if all(map(has_defects_config, paths)):
         displacing = displacing_transform(model, datamodule.test_data)
         if displacing is not None:
             rank_zero_warn(f"AU-sPRO is left out: {displacing} gives maps of another part of the image than its masks.")

@@ -60,6 +60,11 @@ class GroundTruth:
     defects: list[Defect]
 
 
+def has_defects_config(image_path: Path) -> bool:
+    """Tell whether an image belongs to a tree of MVTec LOCO's format, ``<category>/test/<folder>/<name>.png``."""
+    return len(image_path.parents) > 2 and (image_path.parents[2] / DEFECTS_CONFIG).is_file()
+
+
 def read_ground_truth(image_path: Path) -> GroundTruth:
     """Read what belongs to ``<category>/test/<group>/<name>.png``.
 

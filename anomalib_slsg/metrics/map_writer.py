@@ -9,7 +9,7 @@ from torch import Tensor
 from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import check_aspect, resize_map, write_map
 from anomalib_slsg.metrics.cropping import displacing_transform
-from anomalib_slsg.metrics.ground_truth import DEFECTS_CONFIG, image_shape
+from anomalib_slsg.metrics.ground_truth import has_defects_config, image_shape
 
 
 class AnomalyMapWriter(Callback):
@@ -71,7 +71,7 @@ class AnomalyMapWriter(Callback):
         array = values.detach().float().cpu().numpy().squeeze()
         if self.full_size:
             array = resize_map(array, image_shape(image_path))
-        elif len(image_path.parents) > 2 and (image_path.parents[2] / DEFECTS_CONFIG).is_file():
+        elif has_defects_config(image_path):
             try:
                 check_aspect(array.shape, image_shape(image_path), image_path)
             except ValueError as error:

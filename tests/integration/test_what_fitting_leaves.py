@@ -299,6 +299,16 @@ def test_workers_rest_while_images_are_in_memory(
     assert working == [0, 1]
 
 
+class SavedSteps(Callback):
+    """Notes the steps at which a checkpoint is written."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_save_checkpoint(self, trainer: Any, *args: Any) -> None:
+        self.steps.append(trainer.global_step)
+
+
 def test_few_images_do_not_write_a_checkpoint_every_other_step(
     make_model: "MakeModel",
     make_engine: "MakeEngine",
@@ -308,11 +318,7 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
 ) -> None:
     """Epochs of eight images have two steps."""
     monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 4)
-    written: list[int] = []
-
-    class Look(Callback):
-        def on_save_checkpoint(self, trainer: Any, *args: Any) -> None:
-            written.append(trainer.global_step)
+    saved = SavedSteps()
 
     class Stop(Callback):
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
@@ -328,11 +334,11 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
         ({"max_epochs": 7, "check_val_every_n_epoch": 3}, [], learning, [6, 12, 14]),
         ({"max_epochs": 7, "check_val_every_n_epoch": 3}, [], {}, [6, 12, 14]),
     ):
-        written.clear()
+        saved.steps.clear()
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        engine = make_engine(folder, logger=False, callbacks=[Look(), *callbacks], **limits)
+        engine = make_engine(folder, logger=False, callbacks=[saved, *callbacks], **limits)
         engine.fit(make_model(pretraining=None, **options), make_folder())
-        assert written == expected
+        assert saved.steps == expected
         assert torch.load(engine.best_model_path, weights_only=False)["global_step"] == expected[-1]
         assert engine.trainer.checkpoint_callback.every_n_epochs == 1
 
@@ -348,17 +354,12 @@ def test_an_engine_that_trained_longer_before_writes_checkpoints(
     monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 2)
     first = make_engine(tmp_path / "first", max_steps=1, logger=False)
     first.fit(make_model(pretraining=None), make_folder())
-    written: list[int] = []
-
-    class Look(Callback):
-        def on_save_checkpoint(self, trainer: Any, *args: Any) -> None:
-            written.append(trainer.global_step)
-
-    engine = make_engine(tmp_path / "longer", max_steps=6, logger=False, callbacks=[Look()])
+    saved = SavedSteps()
+    engine = make_engine(tmp_path / "longer", max_steps=6, logger=False, callbacks=[saved])
     engine.fit(make_model(pretraining=None), make_folder())
-    written.clear()
+    saved.steps.clear()
     engine.fit(make_model(pretraining=None), make_folder(), ckpt_path=first.best_model_path)
-    assert written == [4, 6]
+    assert saved.steps == [4, 6]
 
 
 def test_a_user_s_way_of_making_batches_is_applied_once(
