@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -34,6 +35,7 @@ class FitSettings(Callback):
     def __init__(self) -> None:
         self._undo = ExitStack()
         self._checkpoints: ModelCheckpoint | None = None
+        self._saved = self._left_out = 0  # steps
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Change what the user has left open."""
@@ -74,7 +76,7 @@ class FitSettings(Callback):
         if isinstance(checkpoints, ModelCheckpoint) and _is_the_engines(checkpoints):
             self._checkpoints = checkpoints
             # what this fit starts from is there; a longer one of the same engine may have saved a later step
-            checkpoints._last_global_step_saved = trainer.global_step
+            self._saved = self._left_out = checkpoints._last_global_step_saved = trainer.global_step
             self._undo.callback(self._give_checkpoints_back)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,13 +100,17 @@ class FitSettings(Callback):
         if self._checkpoints is None or trainer.state.fn != TrainerFn.FITTING:
             return
         # asked twice at an epoch's end, after validation and after all: it knows itself in which of the two it saves
-        since = trainer.global_step - self._checkpoints._last_global_step_saved
-        due = since >= STEPS_BETWEEN_CHECKPOINTS or _is_last_epoch(trainer)
-        self._checkpoints._every_n_epochs = int(due)  # 1 when saving: the number is part of the state's key
+        saved = self._checkpoints._last_global_step_saved
+        self._saved = self._saved if saved == self._left_out else saved
+        if trainer.global_step - self._saved < STEPS_BETWEEN_CHECKPOINTS and not _is_last_epoch(trainer):
+            # what counts as saved is not saved again; its options are part of its state's name
+            self._left_out = self._checkpoints._last_global_step_saved = trainer.global_step
 
     def _give_checkpoints_back(self) -> None:
         if self._checkpoints is not None:
-            self._checkpoints._every_n_epochs, self._checkpoints = 1, None
+            if self._checkpoints._last_global_step_saved == self._left_out:
+                self._checkpoints._last_global_step_saved = self._saved
+            self._checkpoints = None
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give back after success."""
@@ -120,7 +126,8 @@ class FitSettings(Callback):
 def _is_the_engines(checkpoints: ModelCheckpoint) -> bool:
     """Whether the newest state is kept in one file, written after each epoch, as anomalib's engine has it."""
     said = checkpoints.filename, checkpoints.monitor, checkpoints.save_top_k, checkpoints.save_last
-    return said == ("model", None, 1, None) and checkpoints.every_n_epochs == 1
+    folder = Path(checkpoints.dirpath or "").parts[-2:]  # above it other processes may have other names
+    return (*said, checkpoints.every_n_epochs, folder) == ("model", None, 1, None, 1, ("weights", "lightning"))
 
 
 def _is_last_epoch(trainer: Trainer) -> bool:

@@ -59,6 +59,21 @@ ONNX_OPSET = 18  # what torch.onnx.export implements
 STAYING_ENCODER = (
     "with model.freeze_encoder=true and model.encoder_statistics other than 'batch', or with model.initial_features"
 )
+NETWORK_OPTIONS = (  # on which the output for given weights depends
+    "backbone",
+    "stem_pool",
+    "decoder_channels",
+    "attention",
+    "graph",
+    "eliminate_position",
+    "num_neighbors",
+    "residual",
+    "bottleneck_skip",
+    "feature_distance",
+    "composition",
+    "initial_features",
+    "score_pixels",
+)
 SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the pre-training
 
 
@@ -463,17 +478,35 @@ class Slsg(AnomalibModule):
         checkpoint["hyper_parameters"] = plain(dict(checkpoint["hyper_parameters"]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the pre-processor with the antialiasing that anomalib leaves out, also for the data in use."""
+        """Refuse other options than it was trained with; restore the pre-processor, also for the data in use."""
+        self._check_options(checkpoint.get("hyper_parameters", {}))
         super().on_load_checkpoint(checkpoint)
         if not isinstance(self.pre_processor, PreProcessor):
             return
-        keep_antialiasing(self.pre_processor)
+        keep_antialiasing(self.pre_processor)  # which anomalib leaves out
         asked_for, restored = self.hparams.get("image_size"), _resized_to(self.pre_processor.transform)
         if asked_for is not None and restored is not None and tuple(asked_for) != restored:
             logger.warning("model.image_size: the checkpoint's %s counts, not %s.", list(restored), list(asked_for))
         datamodule = getattr(self._trainer, "datamodule", None)
         if isinstance(datamodule, AnomalibDataModule):
             datamodule.setup()  # its images are resized as the pre-processor before this one did
+
+    def _check_options(self, trained: Mapping[str, Any]) -> None:
+        """Raise an error if the checkpoint is of another network: it may fit, too, or fail without naming an option.
+
+        Args:
+            trained: The options of the checkpoint.
+        """
+        given = plain(dict(self.hparams))
+        others = [
+            name
+            for name in NETWORK_OPTIONS
+            if name in trained and name in given and _builds(name, trained[name]) != _builds(name, given[name])
+        ]
+        if others:
+            told = ", ".join(f"model.{name}={trained[name]!r}, not {given[name]!r}" for name in others)
+            msg = f"the checkpoint was trained with {told}: give the options of the network again"
+            raise ValueError(msg)
 
     def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
         """Export for anomalib's torch inferencer, as anomalib does.
@@ -651,6 +684,13 @@ def _resolve_pre_processor(
 
 def _resized_to(transform: nn.Module | None) -> tuple[int, ...] | None:
     return tuple(transform.size) if isinstance(transform, Resize) else None
+
+
+def _builds(name: str, value: Any) -> Any:
+    """What a network option's value makes: 'auto' the network of true, a tuple that of a list."""
+    if name in ("feature_distance", "composition"):
+        return value is not False
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _as_options(kind: type, value: Any) -> Any:

@@ -3,18 +3,48 @@
 from typing import Any
 
 from anomalib.post_processing import PostProcessor
+from torch import Tensor
+
+from anomalib_slsg.checks import check_number
 
 
 class ProbabilityPostProcessor(PostProcessor):
-    """Thresholds of 0.5 and no normalisation, whether or not validation runs (section 4.9).
+    """Thresholds that stay as they are, and no normalisation, whether or not validation runs (section 4.9).
 
     anomalib's :class:`PostProcessor` would replace the thresholds by ones that it learns from the validation set.
+
+    Args:
+        image_threshold: Image score, from 0 to 1, above which an image is anomalous. Left out it is that of the
+            checkpoint which is loaded, 0.5 without one.
+        pixel_threshold: The same of the map's pixels, for masks.
+
+    Raises:
+        ValueError: If a threshold is out of range.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_threshold: float | None = None, pixel_threshold: float | None = None) -> None:
         super().__init__(enable_normalization=False)
-        self._image_threshold.fill_(0.5)
-        self._pixel_threshold.fill_(0.5)
+        # as anomalib keeps them in checkpoints; it subtracts sensitivities from 1 where it does not normalise
+        self._given: dict[str, float] = {}
+        for level, threshold in (("image", image_threshold), ("pixel", pixel_threshold)):
+            if threshold is not None:
+                check_number(f"post_processor.{level}_threshold", threshold, 0, 1)
+                self._given[f"{level}_sensitivity"] = 1 - threshold
+        super().load_checkpoint_config(self._given)
+
+    @property
+    def image_threshold(self) -> Tensor:
+        """Image score above which an image is anomalous."""
+        return self.normalized_image_threshold
+
+    @property
+    def pixel_threshold(self) -> Tensor:
+        """Probability above which a pixel is anomalous."""
+        return self.normalized_pixel_threshold
+
+    def load_checkpoint_config(self, config: dict[str, Any]) -> None:
+        """Restore what a checkpoint has, but for thresholds that were given."""
+        super().load_checkpoint_config({**config, **self._given})
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing."""

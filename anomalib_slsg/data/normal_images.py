@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from anomalib.data import ImageBatch
@@ -56,7 +56,7 @@ class NormalImages:
         first = self._read([0])
         needed = first.numel() * self._length / GIBIBYTE
         self._cache: Tensor | None = None
-        augmented = not only_resizes(getattr(dataset, "augmentations", None))
+        augmented = not all(only_resizes(getattr(each, "augmentations", None)) for each in _with_inner_ones(dataset))
         if not augmented and needed <= cache_gibibytes:
             self._cache = self._fill_cache()
         elif augmented:
@@ -68,7 +68,7 @@ class NormalImages:
                 needed,
                 cache_gibibytes,
             )
-        self._index_of_path = self._paths()
+        self._index_of_path = {str(Path(path)): index for index, path in enumerate(_paths(dataset))}
 
     @property
     def cache(self) -> Tensor | None:
@@ -191,10 +191,21 @@ class NormalImages:
         images = cast("Tensor", batch.image)
         return self._transform(images) if self._transform else images
 
-    def _paths(self) -> dict[str, int]:
-        samples = getattr(self._dataset, "samples", None)
-        paths = samples["image_path"] if samples is not None and "image_path" in samples else []
-        return {str(Path(path)): index for index, path in enumerate(paths)}
+
+def _with_inner_ones(dataset: Any) -> Iterator[Any]:
+    """A data set and those that it takes its items from, as PyTorch's ``Subset`` does."""
+    while dataset is not None:
+        yield dataset
+        dataset = getattr(dataset, "dataset", None)
+
+
+def _paths(dataset: Any) -> list[str]:
+    """Files of a data set's images, in their order; none if they are not known."""
+    if isinstance(dataset, Subset):
+        paths = _paths(dataset.dataset)
+        return [paths[index] for index in dataset.indices] if paths else []
+    samples = getattr(dataset, "samples", None)
+    return list(samples["image_path"]) if samples is not None and "image_path" in samples else []
 
 
 def only_resizes(transform: nn.Module | None) -> bool:

@@ -63,7 +63,8 @@ class TrainingImages(Dataset):
 
     def __getattr__(self, name: str) -> Any:
         """Get what this class does not have from the training set."""
-        if name == "dataset":  # while being unpickled
+        # while being unpickled; and how to pickle is this class's own, for which Python 3.10 asks here
+        if name == "dataset" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 

@@ -36,7 +36,7 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
     kept = [metric for metric in evaluator.test_metrics if all(metric is not one for one in added)]
     metrics = [
         metric
-        for metric in _loco_metrics(_data(trainer), trainer.lightning_module)
+        for metric in _loco_metrics(data_in_use(trainer), trainer.lightning_module)
         if not any(isinstance(other, type(metric)) for other in kept)
     ]
     evaluator.test_metrics = nn.ModuleList([*kept, *metrics])
@@ -45,8 +45,15 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
     return metrics
 
 
-def _data(trainer: Trainer) -> Any:
-    """The data module or loaders in use; ``trainer.datamodule`` is that of an earlier run where loaders are given."""
+def data_in_use(trainer: Trainer) -> Any:
+    """Tell what is tested or validated; ``trainer.datamodule`` is that of an earlier run where loaders are given.
+
+    Args:
+        trainer: The trainer, about to test or to validate.
+
+    Returns:
+        The data module or loaders.
+    """
     loop = trainer.test_loop if trainer.testing else trainer.validate_loop
     return loop._data_source.instance
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import ENDINGS, read_map
@@ -27,7 +28,6 @@ from anomalib_slsg.metrics.ground_truth import GOOD
 from anomalib_slsg.metrics.image_areas import image_areas
 from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_limit, thin_curve
 from anomalib_slsg.metrics.spro_state import Series, SeriesAreas, SPROState, anomalous_groups, curve
-from anomalib_slsg.simulation.sources import IMAGE_SUFFIXES
 
 FPR_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 CURVE_RESOLUTION = 1e-3
@@ -133,7 +133,7 @@ def _pairs(images: Path, maps: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
 
 
 def _areas(points: SPROPoints, fpr_limits: tuple[float, ...]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Raw anomaly maps on disk, in the layout that evaluations of MVTec LOCO read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import check_aspect, resize_map, write_map
 from anomalib_slsg.metrics.cropping import displacing_transform
+from anomalib_slsg.metrics.defaults import data_in_use
 from anomalib_slsg.metrics.ground_truth import has_defects_config, image_shape
 
 
@@ -37,11 +39,15 @@ class AnomalyMapWriter(Callback):
             ValueError: If it does not.
         """
         self._image_of_map = {}
-        datamodule = getattr(trainer, "datamodule", None)
-        displacing = displacing_transform(pl_module, getattr(datamodule, "test_data", None))
-        if displacing is not None:
-            msg = f"AnomalyMapWriter: {displacing} gives maps of another part of the image than its masks; leave it out"
-            raise ValueError(msg)
+        data = data_in_use(trainer)
+        for source in data if isinstance(data, Sequence) else [data]:  # a data module, or loaders
+            displacing = displacing_transform(pl_module, getattr(source, "test_data", getattr(source, "dataset", None)))
+            if displacing is not None:
+                msg = (
+                    f"AnomalyMapWriter: {displacing} gives maps of another part of the image than its masks; "
+                    "leave it out"
+                )
+                raise ValueError(msg)
 
     def on_test_batch_end(
         self,

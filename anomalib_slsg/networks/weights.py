@@ -50,11 +50,11 @@ def _flat(name: str) -> str:
 def _fetch(backbone: str) -> Mapping[str, Tensor]:
     try:
         return timm.create_model(backbone, pretrained=True, num_classes=0).state_dict()
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # the hub's client has kinds of its own, as for proxies
         msg = (
-            f"the ImageNet weights of '{backbone}' could not be fetched ({type(error).__name__}). Connect to the "
-            "network once, or set model.encoder_weights to the path of a state dict, or to null to start from random "
-            "weights (which costs accuracy)"
+            f"the ImageNet weights of '{backbone}' could not be fetched ({type(error).__name__}: {error}). Connect to "
+            "the network once, or set model.encoder_weights to the path of a state dict, or to null to start from "
+            "random weights (which costs accuracy)"
         )
         raise ConnectionError(msg) from error
 

@@ -35,6 +35,7 @@ def fetch_dtd(folder: Path) -> None:
 
 def _fetch(folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was ended; the downloader would go on with it
     try:
         download_and_extract(temporary, DOWNLOAD_INFO)
         temporary.replace(folder)

@@ -10,13 +10,13 @@ import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation.texture import procedural_textures
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 PROCEDURAL_TEXTURES = 64
 PROCEDURAL_SEED = 0
 CACHED_BYTES = 256 * 2**20
@@ -26,7 +26,7 @@ MARGIN = 1.25
 
 def list_images(folder: Path) -> list[Path]:
     """All image files below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
 
 
 class TextureBank:
@@ -54,7 +54,7 @@ class TextureBank:
             raise FileNotFoundError(msg)
         self.files = list_images(Path(dtd_dir))
         if not self.files:
-            msg = f"simulation.dtd_dir: no images ({', '.join(sorted(IMAGE_SUFFIXES))}) below {dtd_dir}"
+            msg = f"simulation.dtd_dir: no images ({', '.join(IMG_EXTENSIONS)}) below {dtd_dir}"
             raise ValueError(msg)
 
     def prepare(self, size: tuple[int, int], device: torch.device | str) -> None:

@@ -16,7 +16,7 @@ from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule, Padim, Patchcore
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
-from torchvision.transforms.v2 import CenterCrop, Compose, Resize
+from torchvision.transforms.v2 import CenterCrop, Compose, RandomHorizontalFlip, Resize
 
 from anomalib_slsg.data.reading import read_image
 from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC, SPROCurve
@@ -138,6 +138,28 @@ def test_maps_of_a_part_of_the_image_are_refused(make_engine: "MakeEngine", loco
     with pytest.raises(ValueError, match="AnomalyMapWriter: CenterCrop gives maps of another part of the image"):
         engine.test(model, datamodule=_data(loco_root), verbose=False)
     assert not (tmp_path / "maps").exists()
+
+
+def test_maps_are_judged_by_what_is_tested(
+    make_engine: "MakeEngine", loco_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning keeps the data module of the run before where loaders are given."""
+    flipping = RandomHorizontalFlip()
+    plain, flipped = _data(loco_root), _data(loco_root)
+    for data in (plain, flipped):
+        data.setup()
+    flipped.test_data.augmentations = flipping
+    model = Padim(**_options(False) | {"n_features": 20})
+    writer = AnomalyMapWriter(str(tmp_path / "maps"))
+    engine = make_engine(tmp_path, callbacks=[writer])
+    engine.fit(model, datamodule=plain)
+    for loaders in (flipped.test_dataloader(), [plain.test_dataloader(), flipped.test_dataloader()]):
+        with pytest.raises(ValueError, match="AnomalyMapWriter: RandomHorizontalFlip gives maps of another part"):
+            engine.test(model, dataloaders=loaders, verbose=False)
+    monkeypatch.setattr(plain.test_data, "augmentations", flipping)
+    monkeypatch.setattr(flipped.test_data, "augmentations", None)
+    engine.test(model, dataloaders=flipped.test_dataloader(), verbose=False)
+    assert len(list((tmp_path / "maps").rglob("*.tiff"))) == len(flipped.test_data)
 
 
 def test_maps_that_evaluations_refuse_are_refused_while_written(loco_root: Path, tmp_path: Path) -> None:

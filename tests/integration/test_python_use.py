@@ -1,5 +1,6 @@
 """Slsg from Python: anomalib's engine, its data modules, checkpoints, seeds."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,6 +171,27 @@ def test_data_have_the_size_of_the_checkpoint(
     assert found == pytest.approx(expected)
     told = "model.image_size: the checkpoint's [32, 32] counts, not [64, 64]" in caplog.text
     assert told == (size == (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_neighbors", 4), ("residual", True), ("decoder_channels", (8, 8, 8, 8)), ("composition", False)],
+    ids=["num_neighbors", "residual", "decoder_channels", "composition"],
+)
+def test_other_network_than_the_checkpoint_s_is_refused(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    fitted: "Fitted",
+    tmp_path: Path,
+    name: str,
+    value: object,
+) -> None:
+    """Its weights may fit, and would give other results without a word."""
+    other = make_model(**{name: value})
+    told = f"trained with model.{name}={fitted.model.hparams[name]!r}, not {value!r}: give the options"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        make_engine(tmp_path).test(other, make_folder(), ckpt_path=fitted.checkpoint)
 
 
 def test_training_goes_on_at_the_size_of_the_checkpoint(

@@ -10,8 +10,8 @@ SCRIPT = Path(__file__).with_name("train_in_two_processes.py")
 TIMEOUT_SECONDS = 300
 
 
-def test_ranks_agree_without_a_seed(folder_tree: Path, tmp_path: Path) -> None:
-    """Each process draws a seed of its own; what depends on it has to follow one of them."""
+def test_ranks_agree_without_a_common_seed(folder_tree: Path, tmp_path: Path) -> None:
+    """Each process has a seed of its own; what depends on it has to follow one of them."""
     settings = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     finished = subprocess.run(
         [sys.executable, str(SCRIPT), str(folder_tree), str(tmp_path)],

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from anomalib_slsg import GenerativePretraining
+from anomalib_slsg import GenerativePretraining, ProbabilityPostProcessor, Slsg
 from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
@@ -167,6 +167,39 @@ def test_default_thresholds_are_a_half(fitted: "Fitted", make_engine: "MakeEngin
     for batch in predictions:
         assert torch.equal(batch.pred_label, batch.pred_score > 0.5)
         assert torch.equal(batch.pred_mask, batch.anomaly_map > 0.5)
+
+
+def test_given_thresholds_are_those_of_labels_checkpoints_and_exports(
+    fitted: "Fitted", make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    scores = torch.cat(
+        [batch.pred_score for batch in make_engine(tmp_path).predict(fitted.model, datamodule=make_folder())]
+    )
+    threshold = scores.median().item()
+    given = ProbabilityPostProcessor(image_threshold=threshold, pixel_threshold=0.125)
+    fresh = make_model(post_processor=given)
+    engine = make_engine(tmp_path)
+    predictions = engine.predict(fresh, datamodule=make_folder(), ckpt_path=fitted.checkpoint)
+    for batch in predictions:
+        assert torch.equal(batch.pred_label, batch.pred_score > threshold)
+        assert torch.equal(batch.pred_mask, batch.anomaly_map > 0.125)
+    assert 0 < torch.cat([batch.pred_label for batch in predictions]).float().mean() < 1
+    engine.trainer.save_checkpoint(tmp_path / "own.ckpt")
+    loaded = Slsg.load_from_checkpoint(tmp_path / "own.ckpt")
+    assert loaded.post_processor.image_threshold == pytest.approx(threshold)
+    assert loaded.post_processor.pixel_threshold == 0.125
+    datamodule = make_folder()
+    datamodule.setup()
+    images = torch.stack([item.image for item in datamodule.test_data])
+    exported = torch.load(loaded.to_torch(tmp_path), weights_only=False)["model"]
+    labels = exported(images).pred_label.flatten()
+    assert torch.equal(labels, loaded(images).pred_score.flatten() > threshold)
+    assert 0 < labels.float().mean() < 1
+
+
+def test_threshold_out_of_range_is_named() -> None:
+    with pytest.raises(ValueError, match=r"post_processor.pixel_threshold must lie in \[0, 1\], got 1.5"):
+        ProbabilityPostProcessor(pixel_threshold=1.5)
 
 
 def test_user_s_evaluator_gives_its_metrics_alone(

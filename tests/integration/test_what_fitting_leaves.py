@@ -14,6 +14,7 @@ from anomalib.models import Padim
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint as LightningCheckpoint
 from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_slsg import GenerativePretraining, Slsg
@@ -341,6 +342,29 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
         assert saved.steps == expected
         assert torch.load(engine.best_model_path, weights_only=False)["global_step"] == expected[-1]
         assert engine.trainer.checkpoint_callback.every_n_epochs == 1
+
+
+def test_a_user_s_own_checkpoints_are_written_as_they_say(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 100)
+    saved = SavedSteps()
+    alike = ModelCheckpoint(tmp_path / "alike", filename="model")  # in the place of the engine's
+    engine = make_engine(tmp_path / "first", max_steps=5, logger=False, callbacks=[saved, alike])
+    engine.fit(make_model(pretraining=None), make_folder())
+    assert saved.steps == [2, 4, 5]
+    beside = LightningCheckpoint(tmp_path / "beside", filename="{step}", save_top_k=-1, mode="max")
+    engine = make_engine(tmp_path / "second", max_steps=5, logger=False, callbacks=[beside])
+    engine.fit(make_model(pretraining=None), make_folder())
+    files = sorted((tmp_path / "beside").iterdir())
+    assert [file.name for file in files] == ["step=2.ckpt", "step=4.ckpt", "step=5.ckpt"]
+    names = [set(torch.load(file, weights_only=False)["callbacks"]) for file in files]
+    # Lightning finds states again by them
+    assert names[0] == names[1] == names[2] >= {engine.trainer.checkpoint_callback.state_key, beside.state_key}
 
 
 def test_an_engine_that_trained_longer_before_writes_checkpoints(

@@ -1,9 +1,11 @@
-"""Script of test_ranks: trains without a seed in two processes, each of which notes what it came to."""
+"""Script of test_ranks: trains in two processes of different seeds, each of which notes what it came to."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
+import torch
 from anomalib.data import Folder
 from anomalib.engine import Engine
 from torch import Tensor
@@ -17,6 +19,7 @@ from anomalib_slsg.pretraining.options import PretrainingOptions
 
 def main(tree: Path, results: Path) -> None:
     """Fit a tiny model to the images below ``tree``; write ``rank<number>.json`` into ``results``."""
+    torch.manual_seed(int(os.environ.get("LOCAL_RANK", "0")))  # PyTorch's own is the same in all processes
     model = Slsg(
         backbone="test_efficientnet",
         encoder_weights=None,

@@ -7,8 +7,14 @@ import pytest
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.post_processing import PostProcessor
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    TQDMProgressBar,
+)
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
@@ -100,6 +106,39 @@ def test_validation_that_callbacks_wait_for_stays(model: Slsg, options: dict, tm
     trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, **options)
     assert not skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == 1.0
+
+
+def _name(callback: Callback) -> str:
+    return type(callback).__name__
+
+
+class Watching(Callback):
+    def on_validation_batch_end(self, *args: Any) -> None:
+        """Look at what was found."""
+
+
+class WatchingBar(TQDMProgressBar):
+    def on_validation_epoch_end(self, *args: Any) -> None:
+        """Look at what was found."""
+
+
+class Bar(TQDMProgressBar):
+    """Whose hooks of validation are Lightning's."""
+
+
+@pytest.mark.parametrize("callback", [Watching(), WatchingBar()], ids=_name)
+def test_validation_that_a_user_s_callback_looks_at_stays(model: Slsg, callback: Callback) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[callback])
+    assert not skip_idle_validation(trainer, model)
+    assert trainer.limit_val_batches == 1.0
+
+
+@pytest.mark.parametrize("callback", [Bar(), RichProgressBar(), ModelCheckpoint(), LearningRateMonitor()], ids=_name)
+def test_validation_that_nobody_but_lightning_looks_at_is_skipped(
+    model: Slsg, callback: Callback, tmp_path: Path
+) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[callback])
+    assert skip_idle_validation(trainer, model)
 
 
 def test_default_batch_size_becomes_the_papers(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_without_the_package_one_is_told_what_to_install(
     with pytest.raises(SystemExit) as stop:
         elpv.main(["--root", str(tmp_path / "elpv")])
     assert stop.value.code == 2
-    assert "in the checkout, pip install '.[benchmark]'" in capsys.readouterr().err
+    assert 'in the checkout, pip install ".[benchmark]"' in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

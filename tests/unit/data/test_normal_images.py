@@ -11,7 +11,7 @@ from anomalib.data import ImageBatch, ImageItem
 from anomalib.data.datasets.image.folder import FolderDataset
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize
 
 from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
@@ -227,3 +227,17 @@ def test_augmentations_are_drawn_anew_for_every_reading(dataset: FolderDataset, 
     torch.manual_seed(0)
     readings = {images[torch.arange(NUMBER)].numpy().tobytes() for _ in range(6)}
     assert len(readings) == (6 if augmented else 1)
+
+
+def test_parts_of_data_sets_keep_augmentations_and_paths(dataset: FolderDataset) -> None:
+    """As ``random_split`` makes them: a cache would keep one draw, and an image could be its own other."""
+    folder = FolderDataset("parts", normal_dir="good", root=dataset.root, augmentations=RandomHorizontalFlip())
+    chosen = [7, 2, 5]
+    assert NormalImages(Subset(folder, chosen), ImageBatch.collate).cache is None
+    images = NormalImages(Subset(Subset(dataset, [1, *chosen]), [1, 2, 3]), ImageBatch.collate)
+    assert images.cache is not None
+    for place, index in enumerate(chosen):
+        paths = [dataset.samples.image_path[index]] * 40
+        others = images.others(paths, 40, torch.Generator().manual_seed(0))
+        assert not any(torch.equal(other, images[torch.tensor([place])][0]) for other in others)
+        assert len({other.numpy().tobytes() for other in others}) == 2

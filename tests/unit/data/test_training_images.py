@@ -91,3 +91,11 @@ def test_other_data_modules_are_left_alone() -> None:
     for nothing in (None, object()):
         stand_in(nothing)
         stand_down(nothing)
+
+
+def test_how_to_pickle_is_not_the_training_set_s(datamodule: Folder) -> None:
+    """Python 3.10 asks the object itself, which has to have nothing to say; later ones ask its class."""
+    images = TrainingImages(datamodule.train_data)
+    with pytest.raises(AttributeError, match="__getstate__"):
+        images.__getattr__("__getstate__")
+    assert images.collate_fn == datamodule.train_data.collate_fn

@@ -128,7 +128,7 @@ def test_inference_folds_once_and_answers_the_same(model: SlsgModel) -> None:
     assert model._inference is first
 
 
-@pytest.mark.parametrize("change", ["weight", "statistic", "load", "double"])
+@pytest.mark.parametrize("change", ["weight", "statistic", "load", "data", "double"])
 def test_inference_sees_changed_weights(model: SlsgModel, change: str) -> None:
     with torch.inference_mode():
         before = _map(model)
@@ -139,6 +139,9 @@ def test_inference_sees_changed_weights(model: SlsgModel, change: str) -> None:
             model.seg_net.encoder.get_submodule("network").bn1.running_mean.add_(1)
         elif change == "load":
             model.load_state_dict({name: 0.5 * tensor for name, tensor in model.state_dict().items()})
+        elif change == "data":  # which counts no change, as averages of weights are written
+            model.seg_net.decoder.head.weight.data.mul_(2)
+            model.eval()
         else:
             model.double()
             assert _map(model.float()).dtype == before.dtype

@@ -116,6 +116,10 @@ def test_file_without_state_dict_is_named(tmp_path: Path, content: Any) -> None:
         load_encoder_weights(ResNetEncoder(BACKBONE), str(file))
 
 
+class ProxyError(Exception):
+    """Of no kind that Python has for it, as the hub's client raises it."""
+
+
 def _hub_unreachable() -> LocalEntryNotFoundError:
     error = LocalEntryNotFoundError("cannot find the requested files in the local cache")
     error.__cause__ = OfflineModeIsEnabled("offline mode is enabled")
@@ -129,6 +133,7 @@ def _hub_unreachable() -> LocalEntryNotFoundError:
         OfflineModeIsEnabled("offline mode is enabled"),
         urllib.error.URLError("Name or service not known"),
         RuntimeError("No pretrained weights exist for this model"),
+        ProxyError("407 Proxy Authentication Required"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -142,6 +147,7 @@ def test_unreachable_hub_is_one_error_with_the_alternatives(monkeypatch: pytest.
     with pytest.raises(ConnectionError, match=f"'{BACKBONE}'.*model.encoder_weights.*path.*null") as caught:
         load_encoder_weights(encoder, "imagenet")
     assert caught.value.__cause__ is error
+    assert f"({type(error).__name__}: {error})" in str(caught.value)
 
 
 def test_hub_that_is_really_switched_off_gives_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,19 @@ def test_failed_download_leaves_nothing_and_names_the_alternatives(
     assert sorted(path.name for path in tmp_path.iterdir()) == [".textures.lock", "served"]  # the lock is empty
 
 
+def test_download_that_was_ended_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, archive: Path, address: str
+) -> None:
+    """anomalib's downloader takes an archive that is there for whole."""
+    _serve(monkeypatch, address, archive)
+    folder, left = tmp_path / "textures", tmp_path / ".textures.part"
+    left.mkdir()
+    (left / archive.name).write_bytes(archive.read_bytes()[:100])
+    dtd.fetch_dtd(folder)
+    assert list(folder.rglob("*.png")) == [folder / "dtd" / "images" / "stripes.png"]
+    assert not left.exists()
+
+
 def test_several_at_once_fetch_it_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, archive: Path, address: str
 ) -> None:

@@ -20,10 +20,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_textures_come_from_the_folder(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    for name, colour in (("a.png", (255, 0, 0)), ("deep/b.JPG", (0, 0, 255)), ("deep/c.bmp", (0, 255, 0))):
+    for name, colour in (("a.png", (255, 0, 0)), ("deep/b.JPG", (0, 0, 255)), ("deep/c.webp", (0, 255, 0))):
         cv2.imwrite(str(tmp_path / name), np.full((50, 37, 3), colour, np.uint8))
     (tmp_path / "notes.txt").write_text("no image")
     bank = TextureBank(tmp_path)
+    assert [file.name for file in bank.files] == ["a.png", "b.JPG", "c.webp"]
     drawn = bank.sample(40, (64, 48), seeded())
     assert drawn.shape == (40, 3, 64, 48)
     assert {tuple(round(value) for value in colour) for colour in drawn.mean(dim=(2, 3)).tolist()} == {
