@@ -132,7 +132,7 @@ def test_random_weights() -> None:
         rows = results(name, data, PAPERS, 128, "1", RANDOM_WEIGHTS)
         metrics = [*IMAGE[:4], "pixel_AUROC", localisation(data)]
         compared += compare([data, name], cells, metrics, rows)
-    assert compared >= 62
+    assert compared >= 66
 
 
 def test_the_papers_schedule_on_other_data() -> None:
