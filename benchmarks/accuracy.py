@@ -30,6 +30,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=HERE / "accuracy.yaml", help="the matrix")
     parser.add_argument("--image_size", type=int, help="side of the images, in place of the matrix's")
+    parser.add_argument("--seeds", type=list[int], help="in place of the matrix's")
     parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy.csv", help="file of rows")
     parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="folder for logs and maps")
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
     parsed = parser.parse_args()
-    matrix = read_matrix(parsed.config, parsed.image_size)
+    matrix = read_matrix(parsed.config, parsed.image_size, parsed.seeds)
     rows = Rows(parsed.results, parsed.work / "rows.lock")
     jobs = AccuracyJobs(
         rows,

@@ -25,18 +25,23 @@ PACKAGED_WEIGHTS = {
 }
 
 
-def read_matrix(path: Path, image_size: int | None = None) -> dict[str, Any]:
+def read_matrix(path: Path, image_size: int | None = None, seeds: list[int] | None = None) -> dict[str, Any]:
     """Read a matrix of models, data and seeds.
 
     Args:
         path: YAML file.
         image_size: Side of the images, in place of the file's.
+        seeds: In place of the file's.
 
     Returns:
         The matrix.
     """
     matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return matrix if image_size is None else {**matrix, "image_size": [image_size] * 2}
+    if image_size is not None:
+        matrix["image_size"] = [image_size] * 2
+    if seeds is not None:
+        matrix["seeds"] = seeds
+    return matrix
 
 
 def packaged_weights(name: str) -> Path:

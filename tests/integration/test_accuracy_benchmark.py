@@ -31,11 +31,11 @@ def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def _matrix(path: Path, category: str = "part", size: int = 32) -> Path:
+def _matrix(path: Path, category: str = "part", size: int = 32, seed: int = 3) -> Path:
     padim = {"backbone": "regnetx_002", "layers": ["s1", "s2"], "n_features": 8, "pre_trained": False}
     matrix = {
         "image_size": [size, size],
-        "seeds": [3],
+        "seeds": [seed],
         "models": [
             {
                 "name": "tiny SLSG",
@@ -93,9 +93,8 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert "the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs + 1' failed" in done.stderr
     (first,) = _rows(tmp_path)
     assert (first["model"], first["category"], first["seed"], first["schedule"]) == ("PaDiM", "part", "3", "32 px")
-    done = _run(
-        tmp_path, "--config", str(_matrix(tmp_path / "matrix.yaml", size=64)), "--keep_maps", "--image_size", "32"
-    )
+    matrix = str(_matrix(tmp_path / "matrix.yaml", size=64, seed=4))
+    done = _run(tmp_path, "--config", matrix, "--keep_maps", "--image_size", "32", "--seeds", "[3]")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "accuracy.csv already, which are not measured again: 1." in " ".join(done.stdout.split())
     rows = _rows(tmp_path)
