@@ -91,7 +91,7 @@ def compare(where: list[str], cells: list[str], metrics: list[str], rows: list[d
 def test_the_papers_schedule() -> None:
     compared = 0
     for name, *cells in table(RESULTS, "| model | bottle: image AUROC |"):
-        bottle, juice = (results(name, data, PAPERS, 128, "1") for data in ("MVTec bottle", "juice_bottle"))
+        bottle, juice = (results(name, data, PAPERS, 128) for data in ("MVTec bottle", "juice_bottle"))
         compared += compare([name, "bottle"], cells[:3], ["image_AUROC", "pixel_AUROC", "pixel_AUPRO"], bottle)
         metrics = ["image_AUROC_logical", "pixel_AUROC", "pixel_AUPRO", "pixel_AUSPRO_logical"]
         compared += compare([name, "juice_bottle"], cells[3:], metrics, juice)
@@ -101,7 +101,7 @@ def test_the_papers_schedule() -> None:
 def test_the_readme() -> None:
     compared = 0
     for name, *cells in table(README, "| | MVTec AD bottle"):
-        bottle, juice = (results(name, data, PAPERS, 128, "1") for data in ("MVTec bottle", "juice_bottle"))
+        bottle, juice = (results(name, data, PAPERS, 128) for data in ("MVTec bottle", "juice_bottle"))
         compared += compare([name], cells[0].split(" / "), ["image_AUROC", "pixel_AUROC"], bottle)
         compared += compare([name], cells[1].split(" / "), ["image_AUROC_logical", "pixel_AUSPRO_logical"], juice)
     assert compared >= 16
