@@ -141,8 +141,8 @@ class Slsg(AnomalibModule):
             right before it is fitted. anomalib 2.7's command line reads ``--seed_everything`` but does not act on it;
             from Python, ``lightning.seed_everything`` serves as well.
         pre_processor: anomalib's pre-processor, or a flag for the default, which resizes. It must not normalise.
-        post_processor: anomalib's post-processor, or a flag for the default: thresholds of 0.5 and no normalisation,
-            because the network's output is a probability (section 4.9).
+        post_processor: anomalib's post-processor, or a flag for the default, :class:`ProbabilityPostProcessor`:
+            thresholds of 0.5 and no normalisation, because the network's output is a probability (section 4.9).
         evaluator: anomalib's evaluator, or a flag for the default metrics.
         visualizer: anomalib's visualiser, or a flag for the default.
 
