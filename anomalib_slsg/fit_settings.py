@@ -100,8 +100,8 @@ class FitSettings(Callback):
         if self._checkpoints is None or trainer.state.fn != TrainerFn.FITTING:
             return
         # asked twice at an epoch's end, after validation and after all: it knows itself in which of the two it saves
-        saved = self._checkpoints._last_global_step_saved
-        self._saved = self._saved if saved == self._left_out else saved
+        if self._checkpoints._last_global_step_saved != self._left_out:
+            self._saved = self._checkpoints._last_global_step_saved
         if trainer.global_step - self._saved < STEPS_BETWEEN_CHECKPOINTS and not _is_last_epoch(trainer):
             # what counts as saved is not saved again; its options are part of its state's name
             self._left_out = self._checkpoints._last_global_step_saved = trainer.global_step

@@ -1,6 +1,7 @@
 """Slsg from Python: anomalib's engine, its data modules, checkpoints, seeds."""
 
 import re
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from anomalib.models import get_model
 from anomalib.utils.serialization import anomalib_safe_globals
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.lightning_model import NETWORK_OPTIONS
+from anomalib_slsg.networks import SegNet
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
 
@@ -192,6 +195,11 @@ def test_other_network_than_the_checkpoint_s_is_refused(
     told = f"trained with model.{name}={fitted.model.hparams[name]!r}, not {value!r}: give the options"
     with pytest.raises(ValueError, match=re.escape(told)):
         make_engine(tmp_path).test(other, make_folder(), ckpt_path=fitted.checkpoint)
+
+
+def test_every_option_of_the_network_is_compared() -> None:
+    shared = signature(SegNet).parameters.keys() & signature(Slsg).parameters.keys()
+    assert set(NETWORK_OPTIONS) == {*shared, "initial_features", "score_pixels"}
 
 
 def test_training_goes_on_at_the_size_of_the_checkpoint(

@@ -1,6 +1,6 @@
 """Trainer, data module and model after fitting, however it ended, and when they are used again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, ImageBatch, MVTecLOCO
+from anomalib.engine import Engine
 from anomalib.models import Padim
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
@@ -300,6 +301,18 @@ def test_workers_rest_while_images_are_in_memory(
     assert working == [0, 1]
 
 
+@pytest.fixture
+def fit_segnet(make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder") -> Callable[..., Engine]:
+    """Fit a tiny model without pre-training in a folder; give its options, and the trainer's by name."""
+
+    def fit(folder: Path, options: Mapping[str, Any] | None = None, **arguments: Any) -> Engine:
+        engine = make_engine(folder, logger=False, **arguments)
+        engine.fit(make_model(pretraining=None, **(options or {})), make_folder())
+        return engine
+
+    return fit
+
+
 class SavedSteps(Callback):
     """Notes the steps at which a checkpoint is written."""
 
@@ -311,11 +324,7 @@ class SavedSteps(Callback):
 
 
 def test_few_images_do_not_write_a_checkpoint_every_other_step(
-    make_model: "MakeModel",
-    make_engine: "MakeEngine",
-    make_folder: "MakeFolder",
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    fit_segnet: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epochs of eight images have two steps."""
     monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 4)
@@ -337,29 +346,22 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
     ):
         saved.steps.clear()
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        engine = make_engine(folder, logger=False, callbacks=[saved, *callbacks], **limits)
-        engine.fit(make_model(pretraining=None, **options), make_folder())
+        engine = fit_segnet(folder, options, callbacks=[saved, *callbacks], **limits)
         assert saved.steps == expected
         assert torch.load(engine.best_model_path, weights_only=False)["global_step"] == expected[-1]
         assert engine.trainer.checkpoint_callback.every_n_epochs == 1
 
 
 def test_a_user_s_own_checkpoints_are_written_as_they_say(
-    make_model: "MakeModel",
-    make_engine: "MakeEngine",
-    make_folder: "MakeFolder",
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    fit_segnet: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 100)
     saved = SavedSteps()
     alike = ModelCheckpoint(tmp_path / "alike", filename="model")  # in the place of the engine's
-    engine = make_engine(tmp_path / "first", max_steps=5, logger=False, callbacks=[saved, alike])
-    engine.fit(make_model(pretraining=None), make_folder())
+    fit_segnet(tmp_path / "first", max_steps=5, callbacks=[saved, alike])
     assert saved.steps == [2, 4, 5]
     beside = LightningCheckpoint(tmp_path / "beside", filename="{step}", save_top_k=-1, mode="max")
-    engine = make_engine(tmp_path / "second", max_steps=5, logger=False, callbacks=[beside])
-    engine.fit(make_model(pretraining=None), make_folder())
+    engine = fit_segnet(tmp_path / "second", max_steps=5, callbacks=[beside])
     files = sorted((tmp_path / "beside").iterdir())
     assert [file.name for file in files] == ["step=2.ckpt", "step=4.ckpt", "step=5.ckpt"]
     names = [set(torch.load(file, weights_only=False)["callbacks"]) for file in files]
@@ -368,19 +370,17 @@ def test_a_user_s_own_checkpoints_are_written_as_they_say(
 
 
 def test_an_engine_that_trained_longer_before_writes_checkpoints(
+    fit_segnet: Callable[..., Engine],
     make_model: "MakeModel",
-    make_engine: "MakeEngine",
     make_folder: "MakeFolder",
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lightning remembers the number of the last one, also where a fit goes on from an earlier step."""
     monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 2)
-    first = make_engine(tmp_path / "first", max_steps=1, logger=False)
-    first.fit(make_model(pretraining=None), make_folder())
+    first = fit_segnet(tmp_path / "first", max_steps=1)
     saved = SavedSteps()
-    engine = make_engine(tmp_path / "longer", max_steps=6, logger=False, callbacks=[saved])
-    engine.fit(make_model(pretraining=None), make_folder())
+    engine = fit_segnet(tmp_path / "longer", max_steps=6, callbacks=[saved])
     saved.steps.clear()
     engine.fit(make_model(pretraining=None), make_folder(), ckpt_path=first.best_model_path)
     assert saved.steps == [4, 6]
