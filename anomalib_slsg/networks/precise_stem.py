@@ -5,7 +5,6 @@ apart, are rounded apart, and filters that compare colours see the difference. B
 filters where the training images have no colours. The first convolution is a hundredth of the arithmetic.
 """
 
-import copy
 from typing import Any, cast
 
 import torch
@@ -55,14 +54,15 @@ def is_precise(module: nn.Module) -> bool:
 
 
 def to_dtype_but_stem(network: nn.Module, dtype: torch.dtype) -> None:
-    """Change the type of all weights except those of the convolution that is kept precise, in place.
+    """Change the type of the weights that autocast changes, except those of the convolution that is kept precise.
+
+    Normalisation that cannot be folded keeps its type, as with autocast: it refuses weights of fewer bits than its
+    input has, which is the precise convolution's result in some networks.
 
     Args:
-        network: Network.
+        network: Network, which is changed in place.
         dtype: New type.
     """
-    stems = [module for module in network.modules() if is_precise(module)]
-    exact = [copy.deepcopy(stem.state_dict()) for stem in stems]
-    network.to(dtype)
-    for stem, weights in zip(stems, exact, strict=True):
-        stem.float().load_state_dict(weights)
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and not is_precise(module):
+            module.to(dtype)

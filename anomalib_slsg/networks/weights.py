@@ -14,6 +14,8 @@ from anomalib_slsg.networks.encoder import ResNetEncoder
 logger = logging.getLogger(__name__)
 
 ENCODER_KEY = "encoder"
+COUNTER = "num_batches_tracked"  # which older files lack, as torchvision's first ones
+KINDS = {"weight", "bias", "running_mean", "running_var"}
 
 
 def load_encoder_weights(encoder: ResNetEncoder, source: str) -> None:
@@ -32,10 +34,12 @@ def load_encoder_weights(encoder: ResNetEncoder, source: str) -> None:
     """
     state = _fetch(encoder.backbone) if source == "imagenet" else _read(Path(source))
     # timm's feature networks join levels of names with underscores where its whole models have dots
-    names = {_flat(name): name for name in encoder.network.state_dict()}
-    if not names.keys() <= {_flat(name) for name in state}:
+    own = encoder.network.state_dict()
+    names = {_flat(name): name for name in own}
+    counters = {flat: own[name] for flat, name in names.items() if flat.endswith(COUNTER)}
+    if not names.keys() - counters.keys() <= {_flat(name) for name in state}:
         state = _rename_in_order(state, encoder.backbone, source)
-    given = {_flat(name): tensor for name, tensor in state.items()}
+    given = {**counters, **{_flat(name): tensor for name, tensor in state.items()}}
     try:
         encoder.network.load_state_dict({name: given[flat] for flat, name in names.items()})
     except (KeyError, RuntimeError) as error:
@@ -80,9 +84,12 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 def _rename_in_order(state: Mapping[str, Tensor], backbone: str, source: str) -> Mapping[str, Tensor]:
     """Give the tensors timm's names when they are the same ones in the same order under other names."""
     model: nn.Module = timm.create_model(backbone, pretrained=False)
-    expected = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
-    given = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
-    if [tensor.shape for tensor in expected.values()] != [getattr(tensor, "shape", None) for tensor in given.values()]:
+    expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(COUNTER)}
+    given = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+    shapes = [[getattr(tensor, "shape", None) for tensor in tensors.values()] for tensors in (expected, given)]
+    kinds = [(old.rpartition(".")[2], new.rpartition(".")[2]) for old, new in zip(given, expected, strict=False)]
+    # the four tensors of a batch norm have one shape, and libraries have them in different orders
+    if shapes[0] != shapes[1] or any(old != new and {old, new} <= KINDS for old, new in kinds):
         msg = (
             f"encoder_weights: the tensors of '{source}' are not those of the timm model '{backbone}': "
             f"it has {len(given)} where {len(expected)} are expected, or their shapes or order differ"

@@ -65,10 +65,13 @@ class GenerativePretraining(Callback):
         return self._finished_file(trainer) is not None or self.under_way
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget what an interrupted fit has left."""
-        del trainer, pl_module
+        """Forget what an interrupted fit has left; have timers begin before the pre-training, which is timed, too."""
+        del pl_module
         if stage == "fit":
             self._gan = self._restored = None
+            timers = _timers(trainer)  # Lightning puts its own one behind the user's callbacks
+            others = [callback for callback in trainer.callbacks if callback not in timers]  # type: ignore[attr-defined]
+            trainer.callbacks = [*timers, *others]  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of an unfinished pre-training; nothing is kept once it is finished."""
@@ -153,7 +156,7 @@ class GenerativePretraining(Callback):
         seg_net.encoder.load_state_dict(self._gan.gpt_net.encoder.state_dict())
 
     def _stop_if_out_of_time(self, trainer: Trainer, steps: int) -> None:
-        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+        timers = _timers(trainer)
         if not timers:
             return
         left = [timer.time_remaining() for timer in timers]
@@ -255,6 +258,10 @@ class GenerativePretraining(Callback):
             )
             raise ValueError(msg) from error
         logger.info("Pre-training skipped: encoder loaded from %s.", path)
+
+
+def _timers(trainer: Trainer) -> list[Timer]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
 
 
 def _state_file(trainer: Trainer) -> Path | None:

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
-from anomalib_slsg import Slsg
+from anomalib_slsg import GenerativePretraining, Slsg
 from anomalib_slsg.pretraining.callback import FILE_NAME
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
@@ -135,11 +135,13 @@ def test_pre_training_goes_on_where_it_stopped(
     assert [path.name for path in folder_of(resumed).iterdir()] == ["model.ckpt"]
 
 
+@pytest.mark.parametrize("of_the_user", [False, True], ids=["the model's", "the user's"])
 def test_time_is_up_while_pre_training(
-    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+    of_the_user: bool, make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    """Lightning would train SegNet for a single step and call it trained."""
-    engine = make_engine(tmp_path, max_steps=1, max_time={"milliseconds": 1}, logger=False)
+    """Lightning would train SegNet for a single step and call it trained; and it times behind the user's callbacks."""
+    callbacks: list[Callback] = [GenerativePretraining(FOUR_STEPS)] if of_the_user else []
+    engine = make_engine(tmp_path, max_steps=1, max_time={"milliseconds": 1}, logger=False, callbacks=callbacks)
     with pytest.raises(TimeoutError, match=r"trainer\.max_time is over at step 0 of 4 .* goes on from .*pretraining"):
         engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
     file = folder_of(engine) / FILE_NAME

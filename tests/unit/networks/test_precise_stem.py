@@ -46,6 +46,15 @@ def test_deployed_copy_keeps_the_stem_and_nothing_else_in_32_bits() -> None:
     assert result.isfinite().all()
 
 
+@pytest.mark.parametrize("backbone", ["resnetv2_18", "densenet121"])
+def test_what_cannot_be_folded_takes_what_the_stem_gives(backbone: str) -> None:
+    """Batch norm before convolutions, as it is there, refuses inputs of more bits than its weights."""
+    network, images = SegNet(backbone).eval(), _grey_images()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        deployed = network.for_inference(images, torch.bfloat16)
+        torch.testing.assert_close(deployed(images), network(images), atol=1e-2, rtol=0)
+
+
 def test_names_of_weights_are_timms_and_copies_work() -> None:
     encoder = ResNetEncoder()
     assert "network.conv1.weight" in encoder.state_dict()

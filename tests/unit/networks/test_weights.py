@@ -71,6 +71,32 @@ def test_foreign_names_are_matched_in_order(tmp_path: Path, whole: dict[str, Ten
     _assert_equal(encoder, whole)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_older_files_lack_counters_and_have_another_order(
+    tmp_path: Path, whole: dict[str, Tensor], suffix: str
+) -> None:
+    """As torchvision's first ResNets, whose names are timm's; the four tensors of a batch norm have one shape."""
+    given = {name: whole[name] for name in sorted(whole) if "num_batches" not in name}
+    encoder, file = ResNetEncoder(BACKBONE), tmp_path / f"older{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(given, file)
+    load_encoder_weights(encoder, str(file))
+    _assert_equal(encoder, whole)
+
+
+def test_foreign_batch_norm_in_another_order_is_refused(tmp_path: Path, whole: dict[str, Tensor]) -> None:
+    def by_order(name: str) -> tuple[str, int]:
+        layer, _, kind = name.rpartition(".")
+        return layer, ["running_mean", "running_var", "weight", "bias"].index(kind)
+
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in whole)
+    names = sorted((name for name in whole if "num_batches" not in name), key=lambda name: by_order(name)[1])
+    given = {f"foreign.{name}": whole[name] for layer in layers for name in names if by_order(name)[0] == layer}
+    file = tmp_path / "foreign.pth"
+    torch.save(given, file)
+    with pytest.raises(ValueError, match="or their shapes or order differ"):
+        load_encoder_weights(ResNetEncoder(BACKBONE), str(file))
+
+
 @pytest.mark.parametrize("form", ["whole", "encoder", "pre-training"])
 def test_weights_of_another_backbone_are_refused_by_name(tmp_path: Path, form: str) -> None:
     file = tmp_path / "other.pth"
