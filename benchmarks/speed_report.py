@@ -45,7 +45,7 @@ COLUMNS: dict[str, Callable[[Measurement], object]] = {
 
 
 def report(results: Results, path: Path) -> None:
-    """Print the table of batch 1, write it with throughputs beside the rows, and draw the chart.
+    """Print the table of batch 1 with throughputs beside the rows, write it with others, and draw the chart.
 
     Args:
         results: Rows; those of this machine are shown.
@@ -53,11 +53,13 @@ def report(results: Results, path: Path) -> None:
     """
     rows = results.of_this_machine()
     latencies = sorted((row for row in rows if _at(row, SIDE, 1)), key=lambda row: (row.model, row.median_ms or 0))
-    table = Table(*COLUMNS, title=results.machine)
-    for row in latencies:
-        table.add_row(*(_text(column(row)) for column in COLUMNS.values()))
-    Console(width=140).print(table)
-    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(_markdown(results, latencies)))
+    header, cells = [*COLUMNS, "images/s at batch 16"], _with_throughput(rows, latencies)
+    table = Table(*header, title=results.machine)
+    for row in cells:
+        table.add_row(*map(_text, row))
+    Console(width=160).print(table)
+    text = _markdown(results, header, cells)
+    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(text))
     save_chart(_figure(rows, latencies), path)
 
 
@@ -73,15 +75,19 @@ def _text(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _markdown(results: Results, latencies: list[Measurement]) -> str:
+def _with_throughput(rows: list[Measurement], latencies: list[Measurement]) -> list[list[object]]:
+    throughput = {(row.model, row.backend, row.precision): row.images_per_s for row in rows if _at(row, SIDE, 16)}
+    return [
+        [*(column(row) for column in COLUMNS.values()), throughput.get((row.model, row.backend, row.precision))]
+        for row in latencies
+    ]
+
+
+def _markdown(results: Results, header: list[str], cells: list[list[object]]) -> str:
     rows = results.of_this_machine()
-    throughput = {(row.model, row.backend, row.precision): row for row in rows if _at(row, SIDE, 16)}
-    header = [*COLUMNS, "images/s at batch 16"]
     lines = [f"Machine: {results.machine}; matrix product at {results.rate / 1e9:.0f} G multiply-accumulates/s.", ""]
     lines += [_line(header), _line(["---"] * 3 + ["---:"] * (len(header) - 3))]
-    for row in latencies:
-        batch = throughput.get((row.model, row.backend, row.precision))
-        lines.append(_line([*(column(row) for column in COLUMNS.values()), batch.images_per_s if batch else None]))
+    lines += map(_line, cells)
     for name, rest in (("image side", _by_size(rows)), ("batch", _by_batch(rows))):
         lines += ["", _line(["model", "backend", "precision", name, "median ms", "images/s", "MAC, G", "peak MiB"])]
         lines.append(_line(["---"] * 3 + ["---:"] * 5))

@@ -30,7 +30,7 @@ class SimulationOptions:
         dtd_dir: Folder with texture images (DTD, or any other; searched recursively) for heterologous structural
             anomalies. ``None``: procedural colour textures.
         download_dtd: Fetch DTD (about 600 MB) into ``dtd_dir``, or ``./datasets/dtd`` if that is not set, unless the
-            folder exists.
+            folder exists. Without a network that is an error, in place of other textures than were asked for.
         foreground: Where anomalies may lie. ``"auto"`` decides once per data set between object and whole image;
             ``"object"`` always looks for an object on a plain background; ``"whole"`` uses the whole image
             (Table 5 "w/o Foreground").
