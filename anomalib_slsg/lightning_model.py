@@ -4,33 +4,34 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from anomalib import LearningType, TaskType
+from anomalib import LearningType
 from anomalib.data import AnomalibDataModule, ImageBatch, InferenceBatch
-from anomalib.deploy import CompressionType
+from anomalib.data.datasets import AnomalibVideoDataset
 from anomalib.metrics import Evaluator
-from anomalib.models import ALLOWED_MODULES, AnomalibModule
+from anomalib.models import ALLOWED_MODULES
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import Visualizer
 from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
-from torchvision.transforms.v2 import Normalize, Resize
 
 from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
+from anomalib_slsg.checkpoint_options import check_trained_options
 from anomalib_slsg.checks import check_choice, check_number
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
+from anomalib_slsg.export import ExportableModule
 from anomalib_slsg.feature_fitting import FeatureFitting, whole_images
 from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
@@ -39,40 +40,22 @@ from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.plain_data import plain
+from anomalib_slsg.pre_processing import default_pre_processor, resized_to, resolve_pre_processor
 from anomalib_slsg.precision import exporting
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
 from anomalib_slsg.progress import shows_progress
-from anomalib_slsg.quantization import compress_weights, quantize
 from anomalib_slsg.seeding import common_seed, stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
-from anomalib_slsg.torch_model import STRIDE, SlsgModel, check_image_size
-from anomalib_slsg.transforms import parts
-from anomalib_slsg.unrounded_composition import keep_composition_unrounded
+from anomalib_slsg.torch_model import SlsgModel, check_image_size
 from anomalib_slsg.unsupported import refuse_unsupported
 
 logger = logging.getLogger(__name__)
 
-ONNX_OPSET = 18  # what torch.onnx.export implements
 STAYING_ENCODER = (
     "with model.freeze_encoder=true and model.encoder_statistics other than 'batch', or with model.initial_features"
-)
-NETWORK_OPTIONS = (  # on which the output for given weights depends
-    "backbone",
-    "stem_pool",
-    "decoder_channels",
-    "attention",
-    "graph",
-    "eliminate_position",
-    "num_neighbors",
-    "residual",
-    "bottleneck_skip",
-    "feature_distance",
-    "composition",
-    "initial_features",
-    "score_pixels",
 )
 SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the pre-training
 
@@ -81,7 +64,7 @@ use_in_anomalib()  # on import: exported models are unpickled, not constructed
 ALLOWED_MODULES.add("anomalib_slsg")  # whose classes get_model, and with it anomalib's pipelines, may name
 
 
-class Slsg(AnomalibModule):
+class Slsg(ExportableModule):
     """SLSG: self-supervised learning and self-attentive graph convolution for anomaly detection.
 
     Source: Yang et al., "SLSG: Industrial Image Anomaly Detection by Learning Better Feature Embeddings and One-Class
@@ -150,7 +133,6 @@ class Slsg(AnomalibModule):
         ValueError: If options are out of range or contradict each other.
     """
 
-    encoder_ready: Tensor
     model: SlsgModel
 
     def __init__(
@@ -193,7 +175,7 @@ class Slsg(AnomalibModule):
         visualizer: Visualizer | bool = True,
     ) -> None:
         super().__init__(
-            pre_processor=_resolve_pre_processor(pre_processor, image_size),
+            pre_processor=resolve_pre_processor(pre_processor, image_size),
             post_processor=post_processor,
             evaluator=evaluator,
             visualizer=visualizer,
@@ -249,6 +231,20 @@ class Slsg(AnomalibModule):
         self._default_evaluator = evaluator is True
         self._loco_metrics: list[Metric] = []
 
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> "Slsg":
+        """Load as anomalib does; a seed among the options leaves the caller's random numbers as they are.
+
+        Args:
+            *args: Those of anomalib's method, the path first.
+            **kwargs: The same, and options that replace the checkpoint's.
+
+        Returns:
+            The model.
+        """
+        with isolate_rng():
+            return cast("Slsg", super().load_from_checkpoint(*args, **kwargs))
+
     @property
     def normal_images(self) -> NormalImages:
         """The training images; there while fitting."""
@@ -277,10 +273,7 @@ class Slsg(AnomalibModule):
         Returns:
             The pre-processor.
         """
-        height, width = image_size or (256, 256)
-        pre_processor = PreProcessor(transform=Resize((height, width), antialias=True))
-        keep_antialiasing(pre_processor)
-        return pre_processor
+        return default_pre_processor(image_size)
 
     def configure_post_processor(self) -> PostProcessor:
         """Make the default post-processor: thresholds of 0.5, no normalisation (section 4.9).
@@ -293,11 +286,10 @@ class Slsg(AnomalibModule):
     def configure_callbacks(self) -> Sequence[Callback]:
         """Add the generative pre-training, unless it is off or the trainer has one already, and the schedule."""
         callbacks = [*cast("Sequence[Callback]", super().configure_callbacks()), FitSettings()]
-        if self._trainer is not None:
-            # a trainer keeps what models have brought along, also one with other options
-            self.trainer.callbacks = [  # type: ignore[attr-defined]
-                callback for callback in self._trainer_callbacks() if not getattr(callback, "of_a_model", False)
-            ]
+        # a trainer keeps what models have brought along, also one with other options
+        self._drop_callbacks(lambda callback: getattr(callback, "of_a_model", False))
+        if self.post_processor is not None:  # of two earlier ones Lightning would replace one only
+            self._drop_callbacks(lambda callback: type(callback) in (PostProcessor, ProbabilityPostProcessor))
         if not self._pretraining_callbacks() and self.pretraining_options is not None:
             pretraining = GenerativePretraining(self.pretraining_options)
             pretraining.of_a_model = True
@@ -456,11 +448,11 @@ class Slsg(AnomalibModule):
 
     def on_test_start(self) -> None:
         """Warn of untrained networks."""
-        self._warn_if_untrained()
+        self.warn_if_untrained()
 
     def on_predict_start(self) -> None:
         """Warn of untrained networks."""
-        self._warn_if_untrained()
+        self.warn_if_untrained()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make SGD with a cosine that ends at zero with the last step."""
@@ -479,142 +471,18 @@ class Slsg(AnomalibModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse other options than it was trained with; restore the pre-processor, also for the data in use."""
-        self._check_options(checkpoint.get("hyper_parameters", {}))
+        check_trained_options(checkpoint.get("hyper_parameters", {}), self.hparams)
         super().on_load_checkpoint(checkpoint)
-        if not isinstance(self.pre_processor, PreProcessor):
-            return
-        keep_antialiasing(self.pre_processor)  # which anomalib leaves out
-        asked_for, restored = self.hparams.get("image_size"), _resized_to(self.pre_processor.transform)
-        if asked_for is not None and restored is not None and tuple(asked_for) != restored:
-            logger.warning("model.image_size: the checkpoint's %s counts, not %s.", list(restored), list(asked_for))
+        if self.pre_processor is None:  # the trainer has the default one, which resizes, among its callbacks
+            self._drop_callbacks(lambda callback: isinstance(callback, PreProcessor))
+        elif isinstance(self.pre_processor, PreProcessor):
+            keep_antialiasing(self.pre_processor)  # which anomalib leaves out
+            asked_for, restored = self.hparams.get("image_size"), resized_to(self.pre_processor.transform)
+            if asked_for is not None and restored is not None and tuple(asked_for) != restored:
+                logger.warning("model.image_size: the checkpoint's %s counts, not %s.", list(restored), list(asked_for))
         datamodule = getattr(self._trainer, "datamodule", None)
         if isinstance(datamodule, AnomalibDataModule):
             datamodule.setup()  # its images are resized as the pre-processor before this one did
-
-    def _check_options(self, trained: Mapping[str, Any]) -> None:
-        """Raise an error if the checkpoint is of another network: it may fit, too, or fail without naming an option.
-
-        Args:
-            trained: The options of the checkpoint.
-        """
-        given = plain(dict(self.hparams))
-        others = [
-            name
-            for name in NETWORK_OPTIONS
-            if name in trained and name in given and _builds(name, trained[name]) != _builds(name, given[name])
-        ]
-        if others:
-            told = ", ".join(f"model.{name}={trained[name]!r}, not {given[name]!r}" for name in others)
-            msg = f"the checkpoint was trained with {told}: give the options of the network again"
-            raise ValueError(msg)
-
-    def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
-        """Export for anomalib's torch inferencer, as anomalib does.
-
-        Args:
-            export_root: Folder above the exported models.
-            model_file_name: Name of the file without ending.
-
-        Returns:
-            The file.
-        """
-        self._warn_if_untrained()
-        return super().to_torch(export_root, model_file_name)
-
-    def to_onnx(  # type: ignore[override]  # anomalib's signature, which is not Lightning's
-        self,
-        export_root: Path | str,
-        model_file_name: str = "model",
-        input_size: tuple[int, int] | None = None,
-        **kwargs: Any,
-    ) -> Path:
-        """Export to ONNX as anomalib does, but by default in the operator set that PyTorch writes.
-
-        PyTorch's conversion to anomalib's default, an older one, fails, leaves the file as it was and logs a traceback.
-
-        Args:
-            export_root: Folder above the exported models.
-            model_file_name: Name of the file without ending.
-            input_size: Height and width of the images; any if left out.
-            **kwargs: Further arguments of ``torch.onnx.export``.
-
-        Returns:
-            The file.
-        """
-        self._warn_if_untrained()
-        return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
-
-    def to_openvino(
-        self,
-        export_root: Path | str,
-        model_file_name: str = "model",
-        input_size: tuple[int, int] | None = None,
-        compression_type: CompressionType | None = None,
-        datamodule: AnomalibDataModule | None = None,
-        metric: Metric | None = None,
-        task: TaskType | None = None,
-        max_drop: float = 0.01,
-        ov_kwargs: dict[str, Any] | None = None,
-        onnx_kwargs: dict[str, Any] | None = None,
-    ) -> Path:
-        """Export to OpenVINO as anomalib does; composition stays in 32 bits where OpenVINO computes in fewer.
-
-        anomalib 2.7's ``INT8_ACQ`` fails on maps of probabilities, and would round what ``INT8_PTQ`` leaves alone.
-
-        Args:
-            export_root: Folder above the exported models.
-            model_file_name: Name of the file without ending.
-            input_size: Height and width of the images; any if left out.
-            compression_type: What weights, and with post-training quantisation activations, are stored in.
-            datamodule: Whose validation images ``INT8_PTQ`` calibrates with.
-            metric: Unused; of ``INT8_ACQ``.
-            task: Unused; of ``INT8_ACQ``.
-            max_drop: Unused; of ``INT8_ACQ``.
-            ov_kwargs: Further arguments of ``openvino.convert_model``.
-            onnx_kwargs: Further arguments of ``torch.onnx.export``.
-
-        Returns:
-            The file.
-
-        Raises:
-            ValueError: If ``compression_type`` is ``INT8_ACQ``.
-        """
-        if compression_type == CompressionType.INT8_ACQ:
-            msg = (
-                "INT8_ACQ is not supported; take INT8_PTQ, which leaves unrounded what would cost accuracy, and "
-                "measure how much is left with anomalib's OpenVINOInferencer"
-            )
-            raise ValueError(msg)
-        file = super().to_openvino(
-            export_root,
-            model_file_name,
-            input_size,
-            compression_type,
-            datamodule,
-            metric,
-            task,
-            max_drop,
-            ov_kwargs,
-            onnx_kwargs,
-        )
-        keep_composition_unrounded(file)
-        return file
-
-    @staticmethod
-    def _post_training_quantization_ov(model: Any, datamodule: AnomalibDataModule | None = None) -> Any:
-        return quantize(model, datamodule)
-
-    def _compress_ov_model(self, model: Any, compression_type: CompressionType | None = None, *args: Any) -> Any:
-        if compression_type == CompressionType.INT8:
-            return compress_weights(model)
-        return super()._compress_ov_model(model, compression_type, *args)
-
-    def _warn_if_untrained(self) -> None:
-        if not self.encoder_ready:
-            logger.warning(
-                "This model has not been trained, and what it finds means nothing. A pretraining.ckpt is for going on "
-                "with `anomalib fit`; the trained model is the model.ckpt that fitting writes beside it."
-            )
 
     def free_images(self) -> None:
         """Let go of the training images and of the textures."""
@@ -627,10 +495,16 @@ class Slsg(AnomalibModule):
 
     def _gather_normal_images(self) -> None:
         self.trainer.fit_loop.setup_data()
+        if self.trainer.train_dataloader is None:  # with limit_train_batches=0, which leaves the training out
+            return
         loader = cast("DataLoader", self.trainer.train_dataloader)
+        dataset = loader.dataset.dataset if isinstance(loader.dataset, TrainingImages) else loader.dataset
+        if isinstance(dataset, AnomalibVideoDataset):
+            msg = f"the training set, a {type(dataset).__name__}, has clips of videos; this model takes single images"
+            raise ValueError(msg)
         transform = getattr(self.pre_processor, "transform", None)
         self._normal_images = NormalImages(
-            loader.dataset.dataset if isinstance(loader.dataset, TrainingImages) else loader.dataset,
+            dataset,
             cast("Callable[[list], ImageBatch]", loader.collate_fn),
             transform=transform,
             num_workers=loader.num_workers,
@@ -654,43 +528,13 @@ class Slsg(AnomalibModule):
     def _pretraining_callbacks(self) -> list[GenerativePretraining]:
         return [callback for callback in self._trainer_callbacks() if isinstance(callback, GenerativePretraining)]
 
+    def _drop_callbacks(self, unwanted: Callable[[Callback], bool]) -> None:
+        if self._trainer is not None:
+            kept = [callback for callback in self._trainer_callbacks() if not unwanted(callback)]
+            self.trainer.callbacks = kept  # type: ignore[attr-defined]
+
     def _trainer_callbacks(self) -> list[Callback]:
         return self.trainer.callbacks if self._trainer is not None else []  # type: ignore[attr-defined]
-
-
-def _resolve_pre_processor(
-    pre_processor: PreProcessor | bool, image_size: tuple[int, int] | None
-) -> PreProcessor | nn.Module | bool:
-    if image_size is not None:
-        if not isinstance(image_size, Sequence) or len(image_size) != 2:
-            msg = f"model.image_size must be a height and a width, got {image_size!r}"
-            raise ValueError(msg)
-        for side in image_size:
-            check_number("model.image_size", side, STRIDE, whole=True)
-        check_image_size(*image_size)
-        if pre_processor is not True:
-            msg = "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"
-            raise ValueError(msg)
-    if pre_processor is True:
-        return Slsg.configure_pre_processor(image_size)
-    transform = getattr(pre_processor, "transform", None)
-    if any(isinstance(part, Normalize) for part in parts(transform)):
-        msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
-        raise ValueError(msg)
-    if isinstance(pre_processor, PreProcessor):
-        keep_antialiasing(pre_processor)
-    return pre_processor
-
-
-def _resized_to(transform: nn.Module | None) -> tuple[int, ...] | None:
-    return tuple(transform.size) if isinstance(transform, Resize) else None
-
-
-def _builds(name: str, value: Any) -> Any:
-    """What a network option's value makes: 'auto' the network of true, a tuple that of a list."""
-    if name in ("feature_distance", "composition"):
-        return value is not False
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _as_options(kind: type, value: Any) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from anomalib.post_processing import PostProcessor
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from anomalib_slsg.checks import check_number
@@ -34,17 +35,27 @@ class ProbabilityPostProcessor(PostProcessor):
 
     @property
     def image_threshold(self) -> Tensor:
-        """Image score above which an image is anomalous."""
-        return self.normalized_image_threshold
+        """Image score above which an image is anomalous; learnt where a checkpoint's post-processor normalises."""
+        return super().image_threshold if self.enable_normalization else self.normalized_image_threshold
 
     @property
     def pixel_threshold(self) -> Tensor:
-        """Probability above which a pixel is anomalous."""
-        return self.normalized_pixel_threshold
+        """Probability above which a pixel is anomalous; learnt where a checkpoint's post-processor normalises."""
+        return super().pixel_threshold if self.enable_normalization else self.normalized_pixel_threshold
 
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
         """Restore what a checkpoint has, but for thresholds that were given."""
         super().load_checkpoint_config({**config, **self._given})
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Judge what its own model predicts; an engine keeps it among the callbacks when another model comes."""
+        if getattr(pl_module, "post_processor", None) is self:
+            super().on_test_batch_end(trainer, pl_module, *args, **kwargs)
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Judge what its own model predicts, as in testing."""
+        if getattr(pl_module, "post_processor", None) is self:
+            super().on_predict_batch_end(trainer, pl_module, *args, **kwargs)
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing."""

@@ -40,7 +40,7 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
 
     Args:
         graph: OpenVINO model of images (B, 3, H, W) in [0, 1].
-        datamodule: Its validation images show which values occur.
+        datamodule: Its validation images show which values occur, or the training images where it has none.
 
     Returns:
         The quantised model.
@@ -54,7 +54,7 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
         msg = "INT8 quantisation looks at images: give a data module (--data on the command line)"
         raise ValueError(msg)
     datamodule.setup("fit")
-    dataset = datamodule.val_dataloader().dataset
+    dataset = getattr(datamodule, "val_data", None) or datamodule.train_data
     batch = graph.input(0).partial_shape[0]
     # the loader's own batch size is that of evaluation, which a graph for another one refuses
     loader = DataLoader(dataset, batch.get_length() if batch.is_static else 1, collate_fn=dataset.collate_fn)

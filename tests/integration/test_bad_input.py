@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from anomalib.cli import AnomalibCLI
 from anomalib.data import PredictDataset
+from anomalib.data.datasets import AnomalibVideoDataset
 from anomalib.pre_processing import PreProcessor
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_slsg import Slsg
@@ -90,6 +92,30 @@ def test_missing_folder_is_named(
 ) -> None:
     with pytest.raises(FileNotFoundError, match=r"does not exist: .*/nowhere"):
         make_engine(tmp_path, max_steps=1).fit(make_model(), make_folder(normal_dir=tmp_path / "nowhere"))
+
+
+class Clips(AnomalibVideoDataset):
+    """Eight clips, which are not even read."""
+
+    def __init__(self) -> None:
+        """Needs no files."""
+
+    def __len__(self) -> int:
+        return 8
+
+
+def test_clips_of_videos_are_refused(make_model: "MakeModel", make_engine: "MakeEngine", tmp_path: Path) -> None:
+    loader = DataLoader(Clips())
+    with pytest.raises(ValueError, match="the training set, a Clips, has clips of videos"):
+        make_engine(tmp_path, max_steps=1).fit(make_model(), train_dataloaders=loader)
+
+
+def test_a_fit_without_training_is_one(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    engine = make_engine(tmp_path, max_steps=1, limit_train_batches=0)
+    engine.fit(make_model(), make_folder())
+    assert engine.trainer.global_step == 0
 
 
 @pytest.mark.parametrize(("exists", "error"), [(True, ValueError), (False, FileNotFoundError)])

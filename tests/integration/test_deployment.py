@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from anomalib.data import PredictDataset
+from anomalib.data import Folder, PredictDataset
 from anomalib.deploy import CompressionType, OpenVINOInferencer
 from anomalib.engine import Engine
 
@@ -254,6 +254,15 @@ def test_compressed_weights_answer_as_the_network_does(
     _assert_equal(
         loaded, make_engine(tmp_path / "results"), exported, _images(folder_tree, tmp_path / "images", SIDE), 2e-2
     )
+
+
+def test_normal_images_alone_are_enough_for_quantisation(loaded: Slsg, folder_tree: Path, tmp_path: Path) -> None:
+    """As the README trains without anomalous ones."""
+    normal = Folder("parts", "good", folder_tree, test_split_mode="none", val_split_mode="none", num_workers=0)
+    exported = loaded.to_openvino(
+        tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ, datamodule=normal
+    )
+    assert "FakeQuantize" in exported.read_text()
 
 
 def test_quantisation_asks_for_images(fitted: "Fitted", tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from anomalib.models import get_model
 from anomalib.utils.serialization import anomalib_safe_globals
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.lightning_model import NETWORK_OPTIONS
+from anomalib_slsg.checkpoint_options import NETWORK_OPTIONS
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
@@ -73,6 +73,32 @@ def test_load_from_checkpoint_predicts_the_same(
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.anomaly_map, other.anomaly_map, atol=1e-6, rtol=0)
         torch.testing.assert_close(one.pred_score, other.pred_score, atol=1e-6, rtol=0)
+
+
+def test_a_checkpoint_whose_images_were_not_resized_is_tested_so(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    model = make_model(pretraining=None, image_size=None, pre_processor=False)
+    engine = make_engine(tmp_path / "fitted", max_steps=1)
+    engine.fit(model, make_folder())
+    (batch, *_) = make_engine(tmp_path / "found").predict(
+        make_model(), datamodule=make_folder(), ckpt_path=engine.best_model_path
+    )
+    assert batch.anomaly_map.shape[-2:] == batch.image.shape[-2:] == (64, 64)
+
+
+def test_loading_a_seeded_model_leaves_the_caller_s_random_numbers(
+    make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    seeded = Slsg("test_efficientnet", None, image_size=(32, 32), pretraining=None, visualizer=False, seed=3)
+    engine = make_engine(tmp_path, max_steps=1)
+    engine.fit(seeded, make_folder())
+    torch.manual_seed(1)
+    expected = torch.rand(4)
+    torch.manual_seed(1)
+    loaded = Slsg.load_from_checkpoint(engine.best_model_path)
+    assert loaded.seed == 3
+    assert torch.equal(torch.rand(4), expected)
 
 
 def test_checkpoint_holds_plain_data_and_options_come_back(

@@ -139,6 +139,21 @@ def test_user_s_post_processor_learns_from_validation(
     assert scores.max() - scores.min() > 0.3  # stretched; an untrained network's own scores are close together
 
 
+def test_what_a_user_s_post_processor_learnt_comes_back(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    model = make_model(pretraining=None, post_processor=PostProcessor())
+    engine = make_engine(tmp_path / "fitted", max_epochs=1)
+    engine.fit(model, make_folder())
+    expected = engine.predict(model, datamodule=make_folder())
+    loaded = Slsg.load_from_checkpoint(engine.best_model_path)
+    found = make_engine(tmp_path / "loaded").predict(loaded, datamodule=make_folder())
+    scores = torch.cat([batch.pred_score for batch in found])
+    torch.testing.assert_close(scores, torch.cat([batch.pred_score for batch in expected]), atol=1e-4, rtol=0)
+    maps = torch.cat([batch.anomaly_map for batch in found])
+    torch.testing.assert_close(maps, torch.cat([batch.anomaly_map for batch in expected]), atol=1e-4, rtol=0)
+
+
 def test_user_s_adaptive_thresholds_are_learnt_without_normalisation(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

@@ -261,6 +261,28 @@ def test_other_models_fit_with_the_same_engine(
     assert isinstance(engine.trainer.lightning_module, Padim)
 
 
+def test_each_model_s_verdicts_are_its_own_post_processor_s(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """An engine keeps those of earlier models among its callbacks, and the first verdict stays."""
+    engine = make_engine(tmp_path, max_steps=2, limit_train_batches=1)
+    engine.predict(make_model(), datamodule=make_folder())
+    other = Padim(layers=["layer1"], pre_trained=False, n_features=8, visualizer=False)
+    engine.fit(other, make_folder())
+    other.post_processor.enable_normalization = False
+    other.post_processor.image_sensitivity = -9  # a threshold of 10
+    maps, scores = torch.full((1, 1, 8, 8), 7.0), torch.tensor([7.0])
+    batch = ImageBatch(image=torch.zeros(1, 3, 8, 8), anomaly_map=maps, pred_score=scores)
+    for callback in engine.trainer.callbacks:
+        if isinstance(callback, PostProcessor):
+            callback.on_predict_batch_end(engine.trainer, other, batch)
+    assert batch.pred_label.item() is False
+    again = make_model()
+    engine.predict(again, datamodule=make_folder())
+    left = [callback for callback in engine.trainer.callbacks if isinstance(callback, PostProcessor)]
+    assert left == [again.post_processor]
+
+
 def test_another_model_leaves_an_interrupted_pre_training(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

@@ -1,0 +1,134 @@
+"""Export of trained models: to torch, ONNX and OpenVINO."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from anomalib import TaskType
+from anomalib.data import AnomalibDataModule
+from anomalib.deploy import CompressionType
+from anomalib.models import AnomalibModule
+from torch import Tensor
+from torchmetrics import Metric
+
+from anomalib_slsg.quantization import compress_weights, quantize
+from anomalib_slsg.unrounded_composition import keep_composition_unrounded
+
+logger = logging.getLogger(__name__)
+
+ONNX_OPSET = 18  # what torch.onnx.export implements
+
+
+class ExportableModule(AnomalibModule):
+    """anomalib's module with the exports that suit SLSG's network; ``encoder_ready`` tells whether it is trained."""
+
+    encoder_ready: Tensor
+
+    def warn_if_untrained(self) -> None:
+        """Warn that scores of a network that has not been trained mean nothing."""
+        if not self.encoder_ready:
+            logger.warning(
+                "This model has not been trained, and what it finds means nothing. A pretraining.ckpt is for going on "
+                "with `anomalib fit`; the trained model is the model.ckpt that fitting writes beside it."
+            )
+
+    def to_torch(self, export_root: Path | str, model_file_name: str = "model") -> Path:
+        """Export for anomalib's torch inferencer, as anomalib does.
+
+        Args:
+            export_root: Folder above the exported models.
+            model_file_name: Name of the file without ending.
+
+        Returns:
+            The file.
+        """
+        self.warn_if_untrained()
+        return super().to_torch(export_root, model_file_name)
+
+    def to_onnx(  # type: ignore[override]  # anomalib's signature, which is not Lightning's
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> Path:
+        """Export to ONNX as anomalib does, but by default in the operator set that PyTorch writes.
+
+        PyTorch's conversion to anomalib's default, an older one, fails, leaves the file as it was and logs a traceback.
+
+        Args:
+            export_root: Folder above the exported models.
+            model_file_name: Name of the file without ending.
+            input_size: Height and width of the images; any if left out.
+            **kwargs: Further arguments of ``torch.onnx.export``.
+
+        Returns:
+            The file.
+        """
+        self.warn_if_untrained()
+        return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
+
+    def to_openvino(
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        compression_type: CompressionType | None = None,
+        datamodule: AnomalibDataModule | None = None,
+        metric: Metric | None = None,
+        task: TaskType | None = None,
+        max_drop: float = 0.01,
+        ov_kwargs: dict[str, Any] | None = None,
+        onnx_kwargs: dict[str, Any] | None = None,
+    ) -> Path:
+        """Export to OpenVINO as anomalib does; composition stays in 32 bits where OpenVINO computes in fewer.
+
+        anomalib 2.7's ``INT8_ACQ`` fails on maps of probabilities, and would round what ``INT8_PTQ`` leaves alone.
+
+        Args:
+            export_root: Folder above the exported models.
+            model_file_name: Name of the file without ending.
+            input_size: Height and width of the images; any if left out.
+            compression_type: What weights, and with post-training quantisation activations, are stored in.
+            datamodule: Whose validation images ``INT8_PTQ`` calibrates with, or training images if it has none.
+            metric: Unused; of ``INT8_ACQ``.
+            task: Unused; of ``INT8_ACQ``.
+            max_drop: Unused; of ``INT8_ACQ``.
+            ov_kwargs: Further arguments of ``openvino.convert_model``.
+            onnx_kwargs: Further arguments of ``torch.onnx.export``.
+
+        Returns:
+            The file.
+
+        Raises:
+            ValueError: If ``compression_type`` is ``INT8_ACQ``.
+        """
+        if compression_type == CompressionType.INT8_ACQ:
+            msg = (
+                "INT8_ACQ is not supported; take INT8_PTQ, which leaves unrounded what would cost accuracy, and "
+                "measure how much is left with anomalib's OpenVINOInferencer"
+            )
+            raise ValueError(msg)
+        file = super().to_openvino(
+            export_root,
+            model_file_name,
+            input_size,
+            compression_type,
+            datamodule,
+            metric,
+            task,
+            max_drop,
+            ov_kwargs,
+            onnx_kwargs,
+        )
+        keep_composition_unrounded(file)
+        return file
+
+    @staticmethod
+    def _post_training_quantization_ov(model: Any, datamodule: AnomalibDataModule | None = None) -> Any:
+        return quantize(model, datamodule)
+
+    def _compress_ov_model(self, model: Any, compression_type: CompressionType | None = None, *args: Any) -> Any:
+        if compression_type == CompressionType.INT8:
+            return compress_weights(model)
+        return super()._compress_ov_model(model, compression_type, *args)
