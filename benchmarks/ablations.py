@@ -153,7 +153,7 @@ def main() -> None:
     entries = [entry for entry in every if entry["table"] in parsed.tables]
     given = read_matrix(parsed.config)
     matrix = with_ablations(given, entries)
-    rows = Rows(parsed.results, parsed.work / "rows.lock")
+    rows = Rows(parsed.results)
     jobs = AccuracyJobs(rows, parsed.work, parsed.data_root, parsed.accelerator, parsed.only)
     try:
         make_runner(jobs, parsed.devices).run(matrix)

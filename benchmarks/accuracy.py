@@ -36,12 +36,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="folder for logs and maps")
     parser.add_argument("--only", type=list[str], default=[], help="names of models, data, categories, data/category")
     parser.add_argument("--keep_maps", action="store_true", help="write the raw anomaly maps below the work folder")
-    parser.add_argument("--usual_backbones", action="store_true", help="baselines with the weights that anomalib loads")
+    parser.add_argument(
+        "--usual_backbones", action="store_true", help="models with the weights that they load by default"
+    )
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
     parsed = parser.parse_args()
     matrix = read_matrix(parsed.config, parsed.image_size, parsed.seeds)
-    rows = Rows(parsed.results, parsed.work / "rows.lock")
+    rows = Rows(parsed.results)
     jobs = AccuracyJobs(
         rows,
         work=parsed.work,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from accuracy_metrics import RawMetrics
-from accuracy_models import check_test_images, is_slsg, make_datamodule, make_model, schedule
+from accuracy_models import check_test_images, digest_of_images, is_slsg, make_datamodule, make_model, schedule
 from accuracy_rows import METRICS, Rows
 from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
@@ -102,15 +102,15 @@ class AccuracyJob(Job):
             raise RuntimeError(msg) from error
         for row in rows:
             self.rows.add(row)
-        self._under_way.unlink()
+        self._under_way.unlink(missing_ok=True)  # another process may have done the same job
         return rows[-1]
 
     def _measure(self, devices: int | list[int]) -> list[dict[str, str]]:
         seed_everything(int(self.key["seed"]))
         model = make_model(self.model, self.image_size, int(self.key["seed"]))
         datamodule = make_datamodule(self.data, self.data_root)
-        check_test_images(datamodule)
-        checkpoint = self._begin()
+        check_test_images(datamodule, self.work / "data.lock")
+        checkpoint = self._begin(digest_of_images(datamodule))
         if not is_slsg(self.model):
             return_freed_memory(RETURNED_BLOCKS)
         start = time.perf_counter()
@@ -141,10 +141,15 @@ class AccuracyJob(Job):
             **{"enable_progress_bar": False, **self.model.get("trainer", {})},
         )
 
-    def _begin(self) -> Path | None:
-        """Note that a job is under way. Where the same one was: its last checkpoint, if it is one of Slsg's."""
+    def _begin(self, images: str) -> Path | None:
+        """Note that a job is under way. Where the same one was: its last checkpoint, if it is one of Slsg's.
+
+        Args:
+            images: Tells those that it trains and tests with from others.
+        """
         # a data root is where users of own_images.yaml keep one product or another
-        job = json.dumps([self.model, self.data, self.image_size, str(self.data_root.resolve())], sort_keys=True)
+        root = str(self.data_root.resolve())
+        job = json.dumps([self.model, self.data, self.image_size, root, images], sort_keys=True)
         if not self._under_way.exists() or self._under_way.read_text(encoding="utf-8") != job:
             write_atomically(self._under_way, lambda path: path.write_text(job, encoding="utf-8"))
         if not is_slsg(self.model):
@@ -203,7 +208,7 @@ class AccuracyJobs(JobGenerator):
         only: Names of models, data sets and categories, or of both as in ``ELPV/mono``. Without a model among them all
             models belong, without a data set or category all data.
         keep_maps: Write raw anomaly maps.
-        usual_backbones: Give baselines the options under ``usual``.
+        usual_backbones: Give models the options under ``usual``, if they have any.
     """
 
     job_class = AccuracyJob
@@ -287,7 +292,7 @@ class AccuracyJobs(JobGenerator):
     def _with_usual_backbone(self, model: dict[str, Any]) -> dict[str, Any]:
         if not self.usual_backbones or "usual" not in model:
             return model
-        changed = {name: value for name, value in model.items() if name != "feature_weights"}
+        changed = {name: value for name, value in model.items() if name not in {"feature_weights", "left_out"}}
         return changed | {"name": model["usual_name"], "init_args": model["usual"]}
 
     def _job(self, matrix: dict[str, Any], model: dict[str, Any], data: dict[str, Any], seed: int) -> AccuracyJob:

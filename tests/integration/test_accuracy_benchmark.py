@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from anomalib.engine import Engine
 from sklearn.metrics import f1_score, roc_auc_score
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -146,7 +147,7 @@ def _jobs(folder: Path, **options: Any) -> Any:
     from accuracy_job import AccuracyJobs
     from accuracy_rows import Rows
 
-    return AccuracyJobs(Rows(folder / "accuracy.csv", folder / "lock"), folder / "work", folder, "cpu", **options)
+    return AccuracyJobs(Rows(folder / "accuracy.csv"), folder / "work", folder, "cpu", **options)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def run_tiny_slsg(mvtec_loco_tree: Path, tmp_path: Path) -> Callable[..., dict[s
     def run(folder: str, results: str = "rows.csv", max_steps: int = 1, **options: Any) -> dict[str, str]:
         matrix["models"][0]["init_args"] = {**TINY, "pretraining": pretraining, **options}
         matrix["models"][0]["trainer"]["max_steps"] = max_steps
-        rows = Rows(tmp_path / folder / results, tmp_path / folder / "lock")
+        rows = Rows(tmp_path / folder / results)
         (job,) = AccuracyJobs(rows, tmp_path / folder, tmp_path, "cpu").generate_jobs(matrix)
         return job.run()
 
@@ -331,12 +332,12 @@ def test_data_that_nothing_can_be_measured_on_are_refused_before_training(
     options = {"name": "parts", "root": "tree", "normal_dir": "good", "val_split_mode": "same_as_test"}
     options |= {"normal_test_dir": "good_test", "abnormal_dir": "bad"}
     entry = {"class_path": "anomalib.data.Folder", "init_args": options}
-    check_test_images(make_datamodule(entry, tmp_path))
+    check_test_images(make_datamodule(entry, tmp_path), tmp_path / "lock")
     del options["normal_test_dir" if kind == "normal" else "abnormal_dir"]
     if kind == "normal":
         options["test_split_ratio"] = 0.0001
     with pytest.raises(ValueError, match=f"there are no {kind} images to test with"):
-        check_test_images(make_datamodule(entry, tmp_path))
+        check_test_images(make_datamodule(entry, tmp_path), tmp_path / "lock")
 
 
 def test_a_category_of_two_data_sets_is_named_with_its_data(tmp_path: Path) -> None:
@@ -375,23 +376,72 @@ def test_products_in_other_folders_are_other_jobs(tmp_path: Path) -> None:
     matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
 
     def jobs(folder: str, shared: bool = False) -> list[Any]:
-        rows = Rows(tmp_path / "accuracy.csv", tmp_path / "lock")
+        rows = Rows(tmp_path / "accuracy.csv")
         listed = AccuracyJobs(rows, tmp_path / "work", tmp_path / folder, "cpu", ["SLSG Lite0 default"])
         jobs: list[Any] = listed.generate_jobs({**matrix, "share_pretraining": shared})
         return jobs
 
     (screws,), (same,), (bolts,), (others,) = (jobs(folder) for folder in ("screws", "screws", "bolts", "old/screws"))
     assert (screws.key["category"], bolts.key["category"]) == ("screws", "bolts")
-    screws._begin()
+    screws._begin("some images")
     checkpoint = screws._folder(screws.key) / "Slsg" / "v0" / "weights" / "lightning" / "model.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    assert same._begin() == checkpoint
-    assert bolts._begin() is None
+    assert same._begin("some images") == checkpoint
+    assert bolts._begin("some images") is None
     assert others.key == screws.key
-    assert others._begin() is None
+    assert others._begin("some images") is None
     files = [jobs(folder, shared=True)[0].model["init_args"]["pretraining"]["checkpoint"] for folder in ("a/b", "b")]
     assert files[0] != files[1]
+
+
+def test_other_images_are_another_job(folder_tree: Path, tmp_path: Path) -> None:
+    """What an interrupted job has learnt from an image must not be asked about it."""
+    from accuracy_models import check_test_images, digest_of_images, make_datamodule
+
+    shutil.copytree(folder_tree, tmp_path / "mine")
+    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    matrix["data"][0]["init_args"]["abnormal_dir"] = "bad"
+    (job,) = _jobs(tmp_path / "mine", only=["SLSG Lite0 default"]).generate_jobs(matrix)
+
+    def digest() -> str:
+        datamodule = make_datamodule(job.data, tmp_path / "mine")
+        check_test_images(datamodule, tmp_path / "lock")
+        return digest_of_images(datamodule)
+
+    before = digest()
+    job._begin(before)
+    checkpoint = job._folder(job.key) / "Slsg" / "v0" / "weights" / "lightning" / "model.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert job._begin(digest()) == checkpoint
+    (tmp_path / "mine" / "good" / "000.png").rename(tmp_path / "mine" / "bad" / "moved.png")
+    assert digest() != before
+    assert job._begin(digest()) is None
+
+
+@pytest.mark.parametrize("name", ["PatchCore Lite0", "PaDiM Lite0"])
+def test_baselines_go_to_the_device_of_their_job(name: str) -> None:
+    """anomalib's engine would put what a model says in the place of what it was told."""
+    from accuracy_models import make_model
+
+    matrix = yaml.safe_load((BENCHMARKS / "accuracy.yaml").read_text())
+    (entry,) = (model for model in matrix["models"] if model["name"] == name)
+    model = make_model({key: value for key, value in entry.items() if key != "feature_weights"}, (32, 32), seed=1)
+    assert "max_epochs" in model.trainer_arguments
+    engine = Engine(devices=[1], accelerator="cpu")
+    engine._cache.update(model)
+    assert engine._cache.args["devices"] == [1]
+    assert model.name == entry["class_path"].rpartition(".")[2]
+
+
+def test_two_processes_write_each_row_once(tmp_path: Path) -> None:
+    from accuracy_rows import KEY, Rows
+
+    keys = [dict.fromkeys(KEY, name) for name in ("one", "other", "one")]
+    for key in keys:
+        Rows(tmp_path / "results" / "rows.csv").add({**key, "fit_s": "1.000"})
+    assert [row["model"] for row in Rows(tmp_path / "results" / "rows.csv").read()] == ["one", "other"]
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator, which each job has for itself")
@@ -401,7 +451,7 @@ def test_several_jobs_share_the_processor(mvtec_loco_tree: Path, tmp_path: Path)
 
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
-    rows = Rows(tmp_path / "accuracy.csv", tmp_path / "lock")
+    rows = Rows(tmp_path / "accuracy.csv")
     (job,) = AccuracyJobs(rows, tmp_path / "work", tmp_path, only=["PaDiM"]).generate_jobs(matrix)
     assert job.run(task_id=1)["model"] == "PaDiM"
 
@@ -414,6 +464,10 @@ def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
     assert patchcore["name"] == "PatchCore WR50"
     assert patchcore["init_args"] == {}
     assert "feature_weights" not in patchcore
+    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    ours, *_ = (job for job in _jobs(tmp_path, usual_backbones=True).generate_jobs(matrix))
+    assert ours.labels == [ours.label]  # parts are left out of the other one
+    assert (ours.model["name"], ours.model["init_args"]) == ("SLSG R18", {})
 
 
 def test_large_blocks_of_baselines_go_back(
@@ -448,7 +502,7 @@ def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tm
         from accuracy_job import AccuracyJobs
         from accuracy_rows import Rows
 
-        rows = Rows(folder / "accuracy.csv", folder / "lock")
+        rows = Rows(folder / "accuracy.csv")
         jobs = AccuracyJobs(rows, folder / "work", tmp_path, "cpu", ["tiny SLSG", "no graph"])
         return [job.run() for job in jobs.generate_jobs({**matrix, "share_pretraining": share})]
 

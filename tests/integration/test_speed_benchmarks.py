@@ -126,3 +126,12 @@ def test_simulation_speed_prints_the_ratio(
     slowest = next(median for (name, _), median in zip(said, medians, strict=True) if "PerlinAnomalyGenerator" in name)
     for (_, times), median in zip(said, medians, strict=True):
         assert float(times) == pytest.approx(slowest / median, abs=0.06, rel=0.02)
+
+
+def test_every_image_of_the_growth_is_trained_with() -> None:
+    """anomalib would keep a fifth for testing."""
+    from own_process import in_own_process
+
+    answer = in_own_process(BENCHMARKS / "training_task.py", {"kind": "fit", "number": 10, "size": 32, "steps": 2})
+    assert answer["images"] == 10
+    assert len(answer["seconds"]) == 1

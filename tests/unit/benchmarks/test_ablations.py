@@ -42,7 +42,7 @@ def test_ablations_of_juice_bottle_share_a_pre_training(tmp_path: Path) -> None:
 
     entries = [entry for entry in yaml.safe_load((HERE / "ablations.yaml").read_text()) if entry["table"] != 4]
     matrix = with_ablations(read_matrix(HERE / "ablations_juice_bottle.yaml"), entries)
-    jobs = AccuracyJobs(Rows(tmp_path / "rows.csv", tmp_path / "lock"), tmp_path, tmp_path).generate_jobs(matrix)
+    jobs = AccuracyJobs(Rows(tmp_path / "rows.csv"), tmp_path, tmp_path).generate_jobs(matrix)
     files = {(job.key["seed"], job.model["init_args"]["pretraining"]["checkpoint"]) for job in jobs}
     assert len(jobs) == 2 * len({entry["config"] for entry in entries})
     assert [seed for seed, _ in sorted(files)] == ["1", "2"]
