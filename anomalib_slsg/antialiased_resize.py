@@ -1,11 +1,18 @@
 """Antialiased resizing that every runtime knows: two matrix products."""
 
+import logging
 from typing import Any
 
 import torch
 from anomalib.pre_processing import PreProcessor
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Compose, InterpolationMode, Resize
+
+logger = logging.getLogger(__name__)
+
+# as torchvision takes them; the numbers are Pillow's
+BILINEAR = (InterpolationMode.BILINEAR, "bilinear", 2)
+NEAREST = (InterpolationMode.NEAREST, InterpolationMode.NEAREST_EXACT, "nearest", "nearest-exact", 0)
 
 
 class AntialiasedResize(nn.Module):
@@ -68,24 +75,23 @@ def keep_antialiasing(pre_processor: PreProcessor) -> None:
     Args:
         pre_processor: The pre-processor; changed in place where it resizes with antialiasing.
     """
-    training, exported = pre_processor.transform, pre_processor.export_transform
-    if _is_antialiased(training):
-        pre_processor.export_transform = _exportable(training)
-    elif isinstance(training, Compose) and isinstance(exported, Compose):
+    pre_processor.export_transform = _with_antialiasing(pre_processor.transform, pre_processor.export_transform)
+
+
+def _with_antialiasing(training: Any, exported: Any) -> Any:
+    """Give a transform's exported form, but with the transform's own antialiasing."""
+    if isinstance(training, Compose) and isinstance(exported, Compose):
         pairs = zip(training.transforms, exported.transforms, strict=True)
-        exported.transforms = [_exportable(old) if _is_antialiased(old) else new for old, new in pairs]
-
-
-def _is_antialiased(transform: object) -> bool:
-    return (
-        isinstance(transform, Resize)
-        and bool(transform.antialias)
-        and InterpolationMode(transform.interpolation) == InterpolationMode.BILINEAR
-        and transform.size is not None
-        and len(transform.size) == 2
-    )
-
-
-def _exportable(resize: Any) -> AntialiasedResize:
-    height, width = resize.size
+        exported.transforms = [_with_antialiasing(old, new) for old, new in pairs]
+        return exported
+    if not isinstance(training, Resize) or not training.antialias or training.interpolation in NEAREST:
+        return exported
+    if training.interpolation not in BILINEAR or training.size is None or len(training.size) != 2:
+        logger.warning(
+            "model.pre_processor: exported models resize without the antialiasing of %s, and score otherwise; give "
+            "height and width, and bilinear interpolation.",
+            training,
+        )
+        return exported
+    height, width = training.size
     return AntialiasedResize((height, width))

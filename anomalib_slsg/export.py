@@ -11,6 +11,7 @@ from anomalib.models import AnomalibModule
 from torch import Tensor
 from torchmetrics import Metric
 
+from anomalib_slsg.pre_processing import fixes_size
 from anomalib_slsg.quantization import compress_weights, quantize
 from anomalib_slsg.unrounded_composition import keep_composition_unrounded
 
@@ -64,8 +65,14 @@ class ExportableModule(AnomalibModule):
 
         Returns:
             The file.
+
+        Raises:
+            ValueError: If images may have any size, and nothing resizes them.
         """
         self.warn_if_untrained()
+        if input_size is None and not fixes_size(self.pre_processor):
+            msg = "this model does not resize images: give input_size, their height and width (--input_size)"
+            raise ValueError(msg)
         return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
 
     def to_openvino(
@@ -101,7 +108,7 @@ class ExportableModule(AnomalibModule):
             The file.
 
         Raises:
-            ValueError: If ``compression_type`` is ``INT8_ACQ``.
+            ValueError: If ``compression_type`` is ``INT8_ACQ``, or as for ONNX.
         """
         if compression_type == CompressionType.INT8_ACQ:
             msg = (

@@ -10,6 +10,7 @@ import torch
 from anomalib import LearningType
 from anomalib.data import AnomalibDataModule, ImageBatch, InferenceBatch
 from anomalib.data.datasets import AnomalibVideoDataset
+from anomalib.data.utils import LabelName
 from anomalib.metrics import Evaluator
 from anomalib.models import ALLOWED_MODULES
 from anomalib.post_processing import PostProcessor
@@ -482,7 +483,9 @@ class Slsg(ExportableModule):
                 logger.warning("model.image_size: the checkpoint's %s counts, not %s.", list(restored), list(asked_for))
         datamodule = getattr(self._trainer, "datamodule", None)
         if isinstance(datamodule, AnomalibDataModule):
-            datamodule.setup()  # its images are resized as the pre-processor before this one did
+            # its images are resized as the pre-processor before this one did; setup, which does this, too, may be a
+            # user's own and choose images
+            datamodule._update_augmentations()
 
     def free_images(self) -> None:
         """Let go of the training images and of the textures."""
@@ -514,6 +517,9 @@ class Slsg(ExportableModule):
         is_own_collate = loader.collate_fn == getattr(loader.dataset, "collate_fn", None)
         if isinstance(loader.dataset, TrainingImages) and self._normal_images.cache is not None and is_own_collate:
             loader.dataset.keep(self._normal_images.cache, transform)
+        labels = getattr(getattr(dataset, "samples", None), "label_index", ())
+        if anomalous := sum(label == LabelName.ABNORMAL for label in labels):
+            logger.warning("%d of the training images are labelled anomalous, and will pass for normal.", anomalous)
         if len(self._normal_images) == 1:
             logger.warning(
                 "There is one training image. Logical anomalies, which mix two, are left out; give more images."

@@ -49,7 +49,7 @@ def resolve_pre_processor(
         for side in image_size:
             check_number("model.image_size", side, STRIDE, whole=True)
         check_image_size(*image_size)
-        if pre_processor is not True:
+        if pre_processor is not True and resized_to(getattr(pre_processor, "transform", None)) != tuple(image_size):
             msg = "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"
             raise ValueError(msg)
     if pre_processor is True:
@@ -61,6 +61,19 @@ def resolve_pre_processor(
     if isinstance(pre_processor, PreProcessor):
         keep_antialiasing(pre_processor)
     return pre_processor
+
+
+def fixes_size(pre_processor: object) -> bool:
+    """Tell whether a pre-processor makes images of one size.
+
+    Args:
+        pre_processor: A model's pre-processor, if it has one.
+
+    Returns:
+        Whether one of its transforms has a height and a width.
+    """
+    sizes = (getattr(part, "size", None) for part in parts(getattr(pre_processor, "transform", None)))
+    return any(isinstance(size, Sequence) and len(size) == 2 for size in sizes)
 
 
 def resized_to(transform: nn.Module | None) -> tuple[int, ...] | None:

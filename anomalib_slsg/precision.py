@@ -45,5 +45,5 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 def exporting() -> bool:
-    """Whether a graph is being traced for export."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    """Whether a graph is being traced for export; one that ``torch.compile`` makes keeps its precisions."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()

@@ -92,7 +92,8 @@ def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     """Turn validation off when neither a metric nor the post-processor learns from it, and nothing else waits for it.
 
     Where validation comes at other times than after each epoch, Lightning has checkpoints and early stopping wait for
-    it, and so do callbacks that the user has told to. A user's callbacks with hooks of validation are called.
+    it, and so do callbacks that the user has told to. A user's callbacks with hooks of validation, and hooks of classes
+    made from :class:`Slsg`, are called.
 
     Args:
         trainer: The trainer.
@@ -106,7 +107,8 @@ def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
     measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
     # the whole number 1 is the user's, or fast_dev_run's, and means one batch
     untouched = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1.0
-    if learns or measures or not untouched or _is_waited_for(trainer) or _is_watched(trainer):
+    watched = any(map(_watches, [model, *trainer.callbacks]))  # type: ignore[attr-defined]
+    if learns or measures or not untouched or watched or _is_waited_for(trainer):
         return False
     logger.info("Validation while training is skipped: no metric or threshold depends on it.")
     trainer.limit_val_batches = 0
@@ -125,11 +127,10 @@ def _is_waited_for(trainer: Trainer) -> bool:
     return any(each is False for each in after_epochs)
 
 
-def _is_watched(trainer: Trainer) -> bool:
-    """Whether a callback has a hook of validation that is neither Lightning's nor anomalib's."""
+def _watches(model_or_callback: object) -> bool:
+    """Whether it has a hook of validation that is neither Lightning's nor anomalib's."""
     return any(
-        name.startswith("on_validation") and kind.__module__.partition(".")[0] not in LIBRARIES
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        for kind in type(callback).__mro__
+        name.startswith(("on_validation", "validation_step")) and kind.__module__.partition(".")[0] not in LIBRARIES
+        for kind in type(model_or_callback).__mro__
         for name in vars(kind)
     )

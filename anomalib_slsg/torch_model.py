@@ -81,7 +81,8 @@ class SlsgModel(nn.Module):
         """
         check_image_size(images.shape[-2], images.shape[-1])
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
-        seg_net = self.seg_net if self.training or torch.is_grad_enabled() or exporting() else self._folded(inputs)
+        whole = self.training or torch.is_grad_enabled() or exporting() or torch.compiler.is_compiling()
+        seg_net = self.seg_net if whole else self._folded(inputs)
         with self.fast_autocast():
             anomaly_map, evidence = seg_net.examine(inputs)
         score = self.image_score(anomaly_map)

@@ -18,5 +18,6 @@ def parts(transform: nn.Module | None) -> Iterator[nn.Module]:
         return
     yield transform
     # Compose keeps its transforms in a plain list, which modules() does not enter
-    for part in (*getattr(transform, "transforms", ()), *transform.children()):
+    children = transform.children() if isinstance(transform, nn.Module) else ()  # anomalib takes any function
+    for part in (*getattr(transform, "transforms", ()), *children):
         yield from parts(part)

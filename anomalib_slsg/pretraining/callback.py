@@ -250,6 +250,9 @@ class GenerativePretraining(Callback):
         encoder = model.model.seg_net.encoder
         try:
             content = torch.load(path, "cpu", weights_only=True)
+            if content["backbone"] != encoder.backbone:  # another padding, for instance, has the same tensors
+                msg = f"its backbone is '{content['backbone']}'"
+                raise ValueError(msg)
             encoder.network.load_state_dict(content[ENCODER_KEY])
         except Exception as error:  # broken files make torch.load raise errors of many unrelated kinds
             msg = (

@@ -11,6 +11,7 @@ from anomalib.cli import AnomalibCLI
 from anomalib.data import PredictDataset
 from anomalib.data.datasets import AnomalibVideoDataset
 from anomalib.pre_processing import PreProcessor
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
@@ -118,6 +119,31 @@ def test_a_fit_without_training_is_one(
     assert engine.trainer.global_step == 0
 
 
+def test_size_and_pre_processor_may_say_the_same() -> None:
+    """anomalib's tiled ensembles always give one."""
+    same = PreProcessor(Resize((32, 48)))
+    assert Slsg("test_efficientnet", None, image_size=(32, 48), pre_processor=same).pre_processor is same
+
+
+def test_exports_of_models_that_do_not_resize_ask_for_a_size(make_model: "MakeModel", tmp_path: Path) -> None:
+    model = make_model(pre_processor=False)
+    for export in (model.to_onnx, model.to_openvino):
+        with pytest.raises(ValueError, match="does not resize images: give input_size"):
+            export(tmp_path)
+    assert model.to_onnx(tmp_path, input_size=(32, 32)).is_file()
+
+
+def test_anomalous_training_images_are_told(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path, caplog: Any
+) -> None:
+    """A data module may have both, as anomalib's Kaputt has by default."""
+    datamodule = make_folder(mask_dir=None)
+    datamodule.setup(TrainerFn.FITTING)
+    datamodule.train_data.samples.loc[:1, "label_index"] = 1
+    make_engine(tmp_path, max_steps=1).fit(make_model(pretraining=None), datamodule)
+    assert "2 of the training images are labelled anomalous" in caplog.text
+
+
 @pytest.mark.parametrize(("exists", "error"), [(True, ValueError), (False, FileNotFoundError)])
 def test_dtd_dir_without_images_is_named_before_training(
     make_model: "MakeModel",
@@ -207,7 +233,7 @@ def test_pre_processor_with_an_unfit_size_is_refused_when_fitting(
     [
         ({"image_size": (30, 30)}, r"multiples of 16; got 30x30\. Set model\.image_size to \[32, 32\]"),
         (
-            {"image_size": (32, 32), "pre_processor": PreProcessor(Resize((32, 32)))},
+            {"image_size": (32, 32), "pre_processor": PreProcessor(Resize((48, 32)))},
             r"model\.image_size and model\.pre_processor contradict",
         ),
         ({"image_size": (32, 32), "pre_processor": False}, r"model\.image_size and model\.pre_processor contradict"),

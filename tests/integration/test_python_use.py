@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from anomalib.data import MVTecAD, MVTecLOCO, PredictDataset
+from anomalib.data import Folder, MVTecAD, MVTecLOCO, PredictDataset
 from anomalib.models import get_model
 from anomalib.utils.serialization import anomalib_safe_globals
 
@@ -85,6 +85,24 @@ def test_a_checkpoint_whose_images_were_not_resized_is_tested_so(
         make_model(), datamodule=make_folder(), ckpt_path=engine.best_model_path
     )
     assert batch.anomaly_map.shape[-2:] == batch.image.shape[-2:] == (64, 64)
+
+
+class FewShot(Folder):
+    """A user's own way to choose images, which must be done once, and Lightning's own signature."""
+
+    def setup(self, stage: str) -> None:  # type: ignore[override]
+        super().setup(stage)
+        self.test_data = self.test_data.subsample(list(range(1, len(self.test_data))))
+
+
+def test_a_user_s_setup_runs_once_where_a_checkpoint_is_loaded(
+    fitted: "Fitted", make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    whole = make_folder()
+    whole.setup()
+    few = FewShot("parts", "good", whole.root, "bad", "good_test", "mask", val_split_mode="same_as_test", num_workers=0)
+    make_engine(tmp_path).test(make_model(), datamodule=few, ckpt_path=fitted.checkpoint)
+    assert len(few.test_data) == len(whole.test_data) - 1
 
 
 def test_loading_a_seeded_model_leaves_the_caller_s_random_numbers(

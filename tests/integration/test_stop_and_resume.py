@@ -216,6 +216,10 @@ def test_weights_of_another_backbone_are_refused_by_name(
     model = make_model(pretraining=PretrainingOptions(epochs=1, checkpoint=str(file)))
     with pytest.raises(ValueError, match=r"pretraining\.checkpoint: '.*other\.pt' is not .* 'test_efficientnet'"):
         make_engine(tmp_path, max_steps=1).fit(model, make_folder())
+    alike = trainable_encoder_of(model)  # as of another padding
+    torch.save({"backbone": "tf_test_efficientnet", "encoder": alike}, file)
+    with pytest.raises(ValueError, match=r"its backbone is 'tf_test_efficientnet'"):
+        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
 
 
 def test_null_turns_pre_training_off(

@@ -41,6 +41,7 @@ def test_pre_processors_export_what_they_train_with() -> None:
     for transform in (
         Resize((32, 32), antialias=True),
         Compose([Resize((48, 48), antialias=True), CenterCrop(32)]),
+        Compose([Compose([Resize((48, 48), antialias=True)]), CenterCrop(32)]),
     ):
         pre_processor = PreProcessor(transform=transform)
         assert not torch.allclose(pre_processor(images), transform(images), atol=1e-2)
@@ -64,3 +65,25 @@ def test_other_transforms_are_left_alone(transform: object) -> None:
     before = pre_processor.export_transform
     keep_antialiasing(pre_processor)
     assert pre_processor.export_transform is before
+
+
+def test_pillow_s_number_of_bilinear_interpolation_is_known() -> None:
+    pre_processor = PreProcessor(transform=Resize((32, 32)))
+    pre_processor.transform.interpolation = 2
+    keep_antialiasing(pre_processor)
+    assert isinstance(pre_processor.export_transform, AntialiasedResize)
+
+
+@pytest.mark.parametrize(
+    ("transform", "told"),
+    [
+        (Resize(32), True),
+        (Resize((32, 32), interpolation=InterpolationMode.BICUBIC), True),
+        (Resize((32, 32), interpolation=InterpolationMode.NEAREST), False),
+        (Resize(32, antialias=False), False),
+    ],
+    ids=["one side", "bicubic", "nearest", "no antialiasing"],
+)
+def test_antialiasing_lost_by_exports_is_told(transform: Resize, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    keep_antialiasing(PreProcessor(transform=transform))
+    assert ("exported models resize without the antialiasing of Resize" in caplog.text) == told

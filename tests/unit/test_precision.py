@@ -74,3 +74,22 @@ def test_only_processors_with_its_instructions_count(
     precision.cpu_multiplies_bfloat16.cache_clear()
     assert precision.cpu_multiplies_bfloat16() is expected
     precision.cpu_multiplies_bfloat16.cache_clear()
+
+
+def test_compiled_graphs_keep_their_precisions() -> None:
+    """They are no exports, whose runtime chooses."""
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def product(values: torch.Tensor) -> torch.Tensor:
+        with precision.full_precision(values.device):
+            return values @ values
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product(torch.rand(4, 4)).dtype == torch.float32
+
+
+def test_a_compiled_model_answers_as_it_does() -> None:
+    model, images = _model(auto_bfloat16=False), torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        expected, found = model(images), torch.compile(model, backend="eager")(images)
+    torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, atol=1e-5, rtol=0)

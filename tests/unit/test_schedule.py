@@ -126,6 +126,18 @@ class Bar(TQDMProgressBar):
     """Whose hooks of validation are Lightning's."""
 
 
+class Validating(Slsg):
+    def validation_step(self, *args: Any, **kwargs: Any) -> None:
+        """Log what early stopping waits for."""
+
+
+def test_validation_of_a_user_s_own_kind_of_model_stays() -> None:
+    model = Validating("test_efficientnet", None)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert not skip_idle_validation(trainer, model)
+    assert trainer.limit_val_batches == 1.0
+
+
 @pytest.mark.parametrize("callback", [Watching(), WatchingBar()], ids=_name)
 def test_validation_that_a_user_s_callback_looks_at_stays(model: Slsg, callback: Callback) -> None:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[callback])

@@ -1,5 +1,6 @@
 """Transforms after which maps do not belong to the masks on disk."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ def _of_model(transform: nn.Module) -> str | None:
     return displacing_transform(SimpleNamespace(pre_processor=SimpleNamespace(transform=transform)))
 
 
-def _of_data(transform: nn.Module) -> str | None:
+def _of_data(transform: Callable) -> str | None:
     return displacing_transform(None, SimpleNamespace(augmentations=transform))
 
 
@@ -58,3 +59,7 @@ def test_what_leaves_the_image_whole_is_not(transform: nn.Module) -> None:
 
 def test_a_crop_of_what_keeps_its_aspect_is_named() -> None:
     assert _of_model(v2.Compose([v2.Resize(64), v2.CenterCrop(64)])) == "CenterCrop"
+
+
+def test_functions_are_transforms_of_unknown_parts() -> None:
+    assert _of_data(lambda image: image) is None
