@@ -71,7 +71,7 @@ class ExportableModule(AnomalibModule):
         """
         self.warn_if_untrained()
         if input_size is None and not fixes_size(self.pre_processor):
-            msg = "this model does not resize images: give input_size, their height and width (--input_size)"
+            msg = "nothing resizes this model's images to one size: give input_size, their height and width"
             raise ValueError(msg)
         return super().to_onnx(export_root, model_file_name, input_size, **{"opset_version": ONNX_OPSET, **kwargs})
 

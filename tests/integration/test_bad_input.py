@@ -128,7 +128,7 @@ def test_size_and_pre_processor_may_say_the_same() -> None:
 def test_exports_of_models_that_do_not_resize_ask_for_a_size(make_model: "MakeModel", tmp_path: Path) -> None:
     model = make_model(pre_processor=False)
     for export in (model.to_onnx, model.to_openvino):
-        with pytest.raises(ValueError, match="does not resize images: give input_size"):
+        with pytest.raises(ValueError, match="nothing resizes this model's images to one size: give input_size"):
             export(tmp_path)
     assert model.to_onnx(tmp_path, input_size=(32, 32)).is_file()
 
