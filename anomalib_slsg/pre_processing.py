@@ -42,6 +42,7 @@ def resolve_pre_processor(
     Raises:
         ValueError: If the size is none of the network's, both are given, or images would be normalised twice.
     """
+    transform = getattr(pre_processor, "transform", None)
     if image_size is not None:
         if not isinstance(image_size, Sequence) or len(image_size) != 2:
             msg = f"model.image_size must be a height and a width, got {image_size!r}"
@@ -49,12 +50,11 @@ def resolve_pre_processor(
         for side in image_size:
             check_number("model.image_size", side, STRIDE, whole=True)
         check_image_size(*image_size)
-        if pre_processor is not True and resized_to(getattr(pre_processor, "transform", None)) != tuple(image_size):
+        if pre_processor is not True and resized_to(transform) != tuple(image_size):
             msg = "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"
             raise ValueError(msg)
     if pre_processor is True:
         return default_pre_processor(image_size)
-    transform = getattr(pre_processor, "transform", None)
     if any(isinstance(part, Normalize) for part in parts(transform)):
         msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
         raise ValueError(msg)

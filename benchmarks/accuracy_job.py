@@ -4,13 +4,12 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accuracy_metrics import RawMetrics
-from accuracy_models import check_test_images, digest_of_images, is_slsg, make_datamodule, make_model, schedule
+from accuracy_models import check_test_images, digest, digest_of_images, is_slsg, make_datamodule, make_model, schedule
 from accuracy_rows import METRICS, Rows
 from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
@@ -326,8 +325,7 @@ class AccuracyJobs(JobGenerator):
             seed,
             *(arguments.get(name) for name in PRETRAINING_DEPENDS_ON),
         ]
-        digest = sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:12]
-        file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest}.pt"
+        file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest(alike)[:12]}.pt"
         return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib import import_module
 from importlib.resources import files
@@ -137,7 +138,7 @@ def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModul
 
     Args:
         entry: ``class_path`` and ``init_args``; ``root`` is below ``data_root``. With ``made_by`` its folder has to be
-            there, made by that command: of a category that is not there anomalib would fetch another data set.
+            there, made by that command, of which anomalib's own errors know nothing.
         data_root: Folder above the data sets.
 
     Returns:
@@ -189,8 +190,12 @@ def digest_of_images(datamodule: AnomalibDataModule) -> str:
     Returns:
         A hash of their names.
     """
-    names = [list(map(str, data.samples.image_path)) for data in (datamodule.train_data, datamodule.test_data)]
-    return sha256(json.dumps(names).encode()).hexdigest()
+    return digest([list(map(str, data.samples.image_path)) for data in (datamodule.train_data, datamodule.test_data)])
+
+
+def digest(values: Sequence[Any]) -> str:
+    """Hash plain data."""
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def is_slsg(entry: dict[str, Any]) -> bool:

@@ -84,13 +84,15 @@ def test_older_files_lack_counters_and_have_another_order(
 
 
 def test_foreign_batch_norm_in_another_order_is_refused(tmp_path: Path, whole: dict[str, Tensor]) -> None:
-    def by_order(name: str) -> tuple[str, int]:
-        layer, _, kind = name.rpartition(".")
-        return layer, ["running_mean", "running_var", "weight", "bias"].index(kind)
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in whole))
+    kinds = ["running_mean", "running_var", "weight", "bias"]
 
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in whole)
-    names = sorted((name for name in whole if "num_batches" not in name), key=lambda name: by_order(name)[1])
-    given = {f"foreign.{name}": whole[name] for layer in layers for name in names if by_order(name)[0] == layer}
+    def place(name: str) -> tuple[int, int]:
+        layer, _, kind = name.rpartition(".")
+        return layers.index(layer), kinds.index(kind)
+
+    names = sorted((name for name in whole if "num_batches" not in name), key=place)
+    given = {f"foreign.{name}": whole[name] for name in names}
     file = tmp_path / "foreign.pth"
     torch.save(given, file)
     with pytest.raises(ValueError, match="or their shapes or order differ"):
