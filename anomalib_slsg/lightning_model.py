@@ -83,7 +83,7 @@ class Slsg(ExportableModule):
         image_size: Height and width in pixels, multiples of 16, to which the default pre-processor resizes; 256x256 if
             left out.
         pretraining: Options of the generative pre-training; ``null`` leaves it out (Table 4, column "ImageNet").
-        simulation: Options of the anomaly simulation (Tables 5).
+        simulation: Options of the anomaly simulation (Table 5).
         attention: Self-attention in the SG block (Table 6).
         graph: Graph convolution in the SG block (Table 6).
         eliminate_position: Subtract the positional similarity when neighbours are chosen (Table 6, "Eliminate PS").

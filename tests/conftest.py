@@ -26,7 +26,10 @@ DrawPart = Callable[[np.random.Generator, bool], tuple[np.ndarray, np.ndarray]]
 
 @pytest.fixture(scope="session")
 def official_spro() -> Path:
-    """Folder with results of the official script: below what SLSG_SHARED names, or ``../shared``."""
+    """Results of MVTec LOCO AD's own evaluation script, which are not part of this project.
+
+    They are looked for in ``golden/spro`` below the folder that SLSG_SHARED names, or else below ``../shared``.
+    """
     folder = Path(os.environ.get("SLSG_SHARED") or REPOSITORY.parent / "shared") / "golden" / "spro"
     if not folder.is_dir():
         pytest.skip(f"no reference values: {folder} does not exist; set SLSG_SHARED to the folder above 'golden'")

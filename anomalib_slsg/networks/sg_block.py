@@ -18,7 +18,7 @@ class SGBlock(nn.Module):
         num_neighbors: Neighbours K of each node (Table 6: 7, 9, 11); a map with fewer nodes uses all of them.
         attention: Model dense relations by self-attention, equations 2-3 (Table 6, experiments 1, 2, 4). Without it
             nothing trains f and g, which stay two random projections: what equation 5 compares is then hardly alike
-            where nodes are, and neighbours are as good as drawn.
+            where nodes are, and neighbours stay random.
         graph: Model sparse relations by graph convolution, equations 4-6 (Table 6, experiments 1-3).
         eliminate_position: Subtract the positional similarity in equation 5 (Table 6, experiment 5).
         residual: Add the input to X'. Off is equation 7 as written.
