@@ -128,8 +128,9 @@ def test_larger_images_by_the_papers_schedule() -> None:
 
 def test_random_weights() -> None:
     compared = 0
-    for data, name, *cells in table(RESULTS, "| random weights | model |"):
-        rows = results(name, data, PAPERS, 128, "1", RANDOM_WEIGHTS)
+    for data, name, seeds, *cells in table(RESULTS, "| random weights | model | seeds |"):
+        rows = results(name, data, PAPERS, 128, models=RANDOM_WEIGHTS)
+        assert len(rows) == int(seeds), f"{data}, {name}: number of seeds"
         metrics = [*IMAGE[:4], "pixel_AUROC", localisation(data)]
         compared += compare([data, name], cells, metrics, rows)
     assert compared >= 66
