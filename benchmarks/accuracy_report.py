@@ -62,18 +62,19 @@ def _mean(rows: list[dict[str, str]], name: str, digits: int) -> str:
 
 
 def draw(groups: dict[str, Group]) -> Figure:
-    """Draw a panel per data set: a point for each seed, a row for each model and metric."""
-    figure = Figure(figsize=(9, 0.6 + 1.1 * sum(1 + len(group) / 3 for group in groups.values())), layout="constrained")
-    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    """Draw a panel per data set: a line for each model, in it a mark for each seed and metric, best models on top."""
+    lines = [len(group) for group in groups.values()]
+    figure = Figure(figsize=(9, 0.7 * len(lines) + 0.2 * sum(lines)), layout="constrained")
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[2 + count for count in lines])[:, 0]
     for axes, (title, group) in zip(panels, groups.items()):
-        for place, rows in enumerate(group.values()):
-            for number, name in enumerate(CHART_METRICS):
-                values = [float(row[name]) for row in rows if row[name]]
-                label = name if place == 0 and values else None
-                axes.plot(values, [place] * len(values), "o^sx"[number], color=f"C{number}", label=label, alpha=0.7)
-        axes.set_yticks(range(len(group)), [f"{model} ({schedule})" for model, schedule in group], fontsize=7)
+        ranking = sorted(group, key=lambda key: -statistics.mean(float(row["image_AUROC"]) for row in group[key]))
+        for number, name in enumerate(CHART_METRICS):
+            points = [(float(row[name]), place) for place, key in enumerate(ranking) for row in group[key] if row[name]]
+            if points:
+                axes.plot(*zip(*points), "o^sx"[number], color=f"C{number}", label=name, alpha=0.7, markersize=5)
+        axes.set_yticks(range(len(group)), [f"{model} ({schedule})" for model, schedule in ranking], fontsize=7)
+        axes.set_ylim(len(group) - 0.4, -0.6)
         axes.set_title(title, fontsize=9, loc="left")
-        axes.invert_yaxis()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))  # beside the panel, where no point is
     return figure
