@@ -77,6 +77,16 @@ def table(document: Path, header: str) -> Iterator[list[str]]:
         yield cells
 
 
+def table_of_seeds(
+    header: str, training: str, models: Mapping[str, str] = MODELS
+) -> Iterator[tuple[str, str, list[str], list[dict[str, str]]]]:
+    """Data, model, cells and rows of each line of a table at 128 px whose third column counts seeds."""
+    for data, name, seeds, *cells in table(RESULTS, header):
+        rows = results(name, data, training, 128, models=models)
+        assert len(rows) == int(seeds), f"{data}, {name}: number of seeds"
+        yield data, name, cells, rows
+
+
 def compare(where: list[str], cells: list[str], metrics: list[str], rows: list[dict[str, str]]) -> int:
     """Compare cells with the means of rows, and count them."""
     for cell, metric in zip(cells, metrics, strict=True):
@@ -128,9 +138,7 @@ def test_larger_images_by_the_papers_schedule() -> None:
 
 def test_random_weights() -> None:
     compared = 0
-    for data, name, seeds, *cells in table(RESULTS, "| random weights | model | seeds |"):
-        rows = results(name, data, PAPERS, 128, models=RANDOM_WEIGHTS)
-        assert len(rows) == int(seeds), f"{data}, {name}: number of seeds"
+    for data, name, cells, rows in table_of_seeds("| random weights | model | seeds |", PAPERS, RANDOM_WEIGHTS):
         metrics = [*IMAGE[:4], "pixel_AUROC", localisation(data)]
         compared += compare([data, name], cells, metrics, rows)
     assert compared >= 66
@@ -138,18 +146,14 @@ def test_random_weights() -> None:
 
 def test_the_papers_schedule_on_other_data() -> None:
     compared = 0
-    for data, name, seeds, *cells in table(RESULTS, "| by the paper's schedule | model | seeds |"):
-        rows = results(name, data, PAPERS, 128)
-        assert len(rows) == int(seeds), f"{data}, {name}: number of seeds"
+    for data, name, cells, rows in table_of_seeds("| by the paper's schedule | model | seeds |", PAPERS):
         compared += compare([data, name], cells, [*IMAGE, "pixel_AUROC", "pixel_AUSPRO_mean"], rows)
     assert compared >= 78
 
 
 def test_the_short_schedule() -> None:
     compared = 0
-    for data, name, seeds, *cells in table(RESULTS, "| data | model | seeds |"):
-        rows = results(name, data, SHORT, 128)
-        assert len(rows) == int(seeds), f"{data}, {name}: number of seeds"
+    for data, name, cells, rows in table_of_seeds("| data | model | seeds |", SHORT):
         compared += compare([data, name], cells, [*IMAGE, "pixel_AUROC", "pixel_AUSPRO_mean"], rows)
     assert compared >= 171
 
