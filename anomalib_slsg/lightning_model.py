@@ -28,7 +28,6 @@ from torchmetrics import Metric
 from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.checkpoint_options import check_trained_options
-from anomalib_slsg.checks import check_choice, check_number
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
@@ -42,16 +41,17 @@ from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.plain_data import plain
 from anomalib_slsg.pre_processing import default_pre_processor, resized_to, resolve_pre_processor
-from anomalib_slsg.precision import exporting
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
-from anomalib_slsg.progress import shows_progress
-from anomalib_slsg.seeding import common_seed, stream
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import SlsgModel, check_image_size
 from anomalib_slsg.unsupported import refuse_unsupported
+from anomalib_slsg.utils.precision import exporting
+from anomalib_slsg.utils.progress import shows_progress
+from anomalib_slsg.utils.seeding import common_seed, stream
+from anomalib_slsg.utils.validation import check_choice, check_number
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from torch import nn
 from torchvision.transforms.v2 import Normalize, Resize
 
 from anomalib_slsg.antialiased_resize import keep_antialiasing
-from anomalib_slsg.checks import check_number
 from anomalib_slsg.torch_model import STRIDE, check_image_size
-from anomalib_slsg.transforms import parts
+from anomalib_slsg.utils.transforms import parts
+from anomalib_slsg.utils.validation import check_number
 
 
 def default_pre_processor(image_size: tuple[int, int] | None) -> PreProcessor:

@@ -6,7 +6,7 @@ from anomalib.post_processing import PostProcessor
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from anomalib_slsg.checks import check_number
+from anomalib_slsg.utils.validation import check_number
 
 
 class ProbabilityPostProcessor(PostProcessor):

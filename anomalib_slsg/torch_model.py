@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.composition import add_composition
 from anomalib_slsg.networks.encoder import EXAMPLE_SIDE
-from anomalib_slsg.precision import exporting, fast_autocast
+from anomalib_slsg.utils.precision import exporting, fast_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
@@ -63,7 +63,7 @@ class SlsgModel(nn.Module):
         return images / self.standard_deviation - self.mean / self.standard_deviation
 
     def fast_autocast(self) -> AbstractContextManager:
-        """Make the context in which the networks run fastest; see :func:`anomalib_slsg.precision.fast_autocast`."""
+        """Make the context in which the networks run fastest; see :mod:`anomalib_slsg.utils.precision`."""
         return fast_autocast(self.seg_net.decoder.head.weight) if self.auto_bfloat16 else nullcontext()
 
     def forward(self, images: Tensor) -> InferenceBatch:

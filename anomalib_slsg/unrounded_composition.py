@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from anomalib_slsg.files import write_atomically
 from anomalib_slsg.openvino_graph import COMPOSITION, comparing, names, producers
+from anomalib_slsg.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from openvino import Node

@@ -18,7 +18,7 @@ from accuracy_rows import Rows
 from accuracy_runners import make_runner
 from jsonargparse import ArgumentParser
 
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs" / "ablations"

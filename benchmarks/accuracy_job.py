@@ -17,9 +17,9 @@ from anomalib.models import AnomalibModule
 from anomalib.pipelines.components.base import Job, JobGenerator
 from lightning.pytorch import Callback, seed_everything
 
-from anomalib_slsg.files import write_atomically
 from anomalib_slsg.memory import return_freed_memory
 from anomalib_slsg.metrics import AnomalyMapWriter
+from anomalib_slsg.utils.files import write_atomically
 
 # In bytes. While PatchCore chooses its coreset, arrays just below 32 MiB, those of about 30,000 patches, fragment the
 # heap where the C library keeps them there: 10 MB more at every step.

@@ -8,7 +8,7 @@ from accuracy_rows import METRICS, Rows
 from charts import save_chart
 from matplotlib.figure import Figure
 
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 Group = dict[tuple[str, str], list[dict[str, str]]]  # by model and schedule
 TIMES = ("fit_s", "test_s")

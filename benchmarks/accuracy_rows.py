@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from anomalib_slsg.data.file_lock import exclusive
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 KEY = ("model", "data", "category", "seed", "schedule")
 METRICS = (

@@ -163,6 +163,6 @@ def start(backend_name: str) -> None:
 
 def available() -> list[tuple[str, str]]:
     """List the ways that make sense on this processor."""
-    from anomalib_slsg.precision import cpu_multiplies_bfloat16
+    from anomalib_slsg.utils.precision import cpu_multiplies_bfloat16
 
     return [key for key in BACKENDS if key[1] != "bf16" or cpu_multiplies_bfloat16()]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 HERE = Path(__file__).resolve().parent
 

@@ -13,8 +13,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.flop_counter import FlopCounterMode
 
-from anomalib_slsg.files import write_atomically
-from anomalib_slsg.precision import INSTRUCTIONS, cpu_multiplies_bfloat16
+from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.precision import INSTRUCTIONS, cpu_multiplies_bfloat16
 
 HERE = Path(__file__).parent
 MATRIX = 4096

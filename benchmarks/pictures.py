@@ -18,8 +18,8 @@ from jsonargparse import ArgumentParser
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import read_map
+from anomalib_slsg.utils.files import write_atomically
 
 HERE = Path(__file__).parent
 MODELS = ["SLSG Lite0 default", "PatchCore Lite0", "PaDiM Lite0"]

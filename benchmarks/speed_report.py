@@ -12,7 +12,7 @@ from measuring import HERE, RATE, Measurement, Results, growth
 from rich.console import Console
 from rich.table import Table
 
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 ACCURACY = HERE / "results" / "accuracy.csv"
 SCHEDULES = ("128 px", "128 px, 6 epochs + 1000", "128 px, 40 epochs + 3500")  # a later one counts more

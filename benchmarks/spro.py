@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 from matplotlib.figure import Figure
 from own_process import peak_mebibytes
 
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 HERE = Path(__file__).parent
 MAP_SIZE, MASK_SIZE = 256, (1280, 1600)

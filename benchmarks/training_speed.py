@@ -17,8 +17,8 @@ from measuring import HERE, RATE, Measurement, Results, growth, note_products, p
 from own_process import in_own_process
 from rich.progress import Progress
 
-from anomalib_slsg.files import write_atomically
-from anomalib_slsg.precision import cpu_multiplies_bfloat16
+from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.precision import cpu_multiplies_bfloat16
 
 TASK = HERE / "training_task.py"
 IMAGES = (50, 200, 1000, 5000)

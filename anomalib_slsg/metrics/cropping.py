@@ -4,7 +4,7 @@ from typing import Any
 
 from torchvision.transforms.v2 import Resize
 
-from anomalib_slsg.transforms import parts
+from anomalib_slsg.utils.transforms import parts
 
 # parts of the names of torchvision's transforms; anomalib applies a data set's augmentations to its masks, too, but not
 # to those on disk

@@ -7,11 +7,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from anomalib_slsg.files import write_atomically
 from anomalib_slsg.metrics.anomaly_maps import check_aspect, resize_map, write_map
 from anomalib_slsg.metrics.cropping import displacing_transform
 from anomalib_slsg.metrics.defaults import data_in_use
 from anomalib_slsg.metrics.ground_truth import has_defects_config, image_shape
+from anomalib_slsg.utils.files import write_atomically
 
 
 class AnomalyMapWriter(Callback):

@@ -6,7 +6,7 @@ from torch import Tensor, cat, nn
 from torch.nn.functional import interpolate
 
 from anomalib_slsg.networks.layers import ConvBlock, UpsamplingBlock
-from anomalib_slsg.precision import full_precision
+from anomalib_slsg.utils.precision import full_precision
 
 DECODER_CHANNELS = (256, 128, 64, 32)
 

@@ -11,7 +11,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from anomalib_slsg.precision import full_precision
+from anomalib_slsg.utils.precision import full_precision
 
 
 class PreciseConv2d(nn.Conv2d):

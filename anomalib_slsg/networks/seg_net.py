@@ -15,7 +15,7 @@ from anomalib_slsg.networks.fusion import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.precise_stem import to_dtype_but_stem
 from anomalib_slsg.networks.sg_block import SGBlock
-from anomalib_slsg.precision import full_precision
+from anomalib_slsg.utils.precision import full_precision
 
 ANOMALOUS_SHARE = 0.05  # of the pixels of a training batch, roughly
 RARITY = math.log(ANOMALOUS_SHARE / (1 - ANOMALOUS_SHARE))  # as log odds

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomalib_slsg.precision import full_precision
+from anomalib_slsg.utils.precision import full_precision
 
 
 class SGBlock(nn.Module):

@@ -11,15 +11,15 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from anomalib_slsg.files import write_atomically
 from anomalib_slsg.networks import GPTNet
 from anomalib_slsg.networks.weights import ENCODER_KEY
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
-from anomalib_slsg.progress import shows_progress
-from anomalib_slsg.seeding import common_seed, stream
+from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.progress import shows_progress
+from anomalib_slsg.utils.seeding import common_seed, stream
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anomalib_slsg.checks import check_number, check_pair
 from anomalib_slsg.pretraining.masking import REFERENCE_SIDE
+from anomalib_slsg.utils.validation import check_number, check_pair
 
 
 @dataclass

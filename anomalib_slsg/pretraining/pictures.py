@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from torch import Tensor
 
-from anomalib_slsg.files import write_atomically
 from anomalib_slsg.networks import GPTNet
+from anomalib_slsg.utils.files import write_atomically
 
 
 @torch.no_grad()

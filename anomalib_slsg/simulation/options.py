@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from anomalib_slsg.checks import check_choice, check_number, check_pair
+from anomalib_slsg.utils.validation import check_choice, check_number, check_pair
 
 ForegroundMode = Literal["auto", "object", "whole"]
 NoiseKind = Literal["perlin", "rectangle"]

@@ -272,7 +272,7 @@ def test_quantisation_asks_for_images(fitted: "Fitted", tmp_path: Path) -> None:
 
 def test_exports_do_not_depend_on_the_processor(loaded: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that trains in bfloat16 exports 32 bits."""
-    monkeypatch.setattr("anomalib_slsg.precision.cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("anomalib_slsg.utils.precision.cpu_multiplies_bfloat16", lambda: True)
     program = torch.export.export(loaded, (torch.rand(1, 3, SIDE, SIDE),), strict=False)
     types = {node.meta["val"].dtype for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)}
     assert torch.bfloat16 not in types

@@ -270,7 +270,7 @@ def test_precision_is_chosen_for_the_processor_and_said(
     wanted: bool,
     message: str,
 ) -> None:
-    monkeypatch.setattr("anomalib_slsg.precision.cpu_multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr("anomalib_slsg.utils.precision.cpu_multiplies_bfloat16", lambda: fast)
     model, types = make_model(auto_bfloat16=wanted), set()
     model.model.seg_net.squeeze.register_forward_hook(lambda *call: types.add(call[-1].dtype))
     with caplog.at_level("INFO", logger="anomalib_slsg"):

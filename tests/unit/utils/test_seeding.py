@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from anomalib_slsg.seeding import stream
+from anomalib_slsg.utils.seeding import stream
 
 
 def _draw(seed: int, *place: int) -> tuple[float, ...]:

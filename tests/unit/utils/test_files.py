@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_slsg.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically
 
 
 def test_writes_and_makes_folders(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Helpers that know neither SLSG nor a trainer."""
