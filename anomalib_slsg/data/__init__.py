@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anomalib_slsg.data.synthetic_loco import SyntheticLOCO
+    from anomalib_slsg.synthetic_loco.datamodule import SyntheticLOCO
 
 __all__ = ["SyntheticLOCO"]
 
@@ -12,10 +12,10 @@ def __getattr__(name: str) -> Any:
     """Import the data module on first use.
 
     Importing it here would load anomalib with every helper of this package, and would make
-    ``python -m anomalib_slsg.data.synthetic_loco`` find its own module imported already.
+    ``python -m anomalib_slsg.synthetic_loco.datamodule`` find its own module imported already.
     """
     if name == "SyntheticLOCO":
-        from anomalib_slsg.data.synthetic_loco import SyntheticLOCO
+        from anomalib_slsg.synthetic_loco.datamodule import SyntheticLOCO
 
         return SyntheticLOCO
     msg = f"module {__name__!r} has no attribute {name!r}"

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_slsg.data.damage import STRUCTURAL
-from anomalib_slsg.data.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Request, defect_types, draw
-from anomalib_slsg.data.scenes import SCENES, Scene
-from anomalib_slsg.data.scenes.board import ConnectorBoard
-from anomalib_slsg.data.scenes.tray import Tray
+from anomalib_slsg.synthetic_loco.damage import STRUCTURAL
+from anomalib_slsg.synthetic_loco.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Request, defect_types, draw
+from anomalib_slsg.synthetic_loco.scenes import SCENES, Scene
+from anomalib_slsg.synthetic_loco.scenes.board import ConnectorBoard
+from anomalib_slsg.synthetic_loco.scenes.tray import Tray
 
 CATEGORIES = list(SCENES)
 SIZE = 128

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_slsg.data.drawing import UNITS, Image
+from anomalib_slsg.synthetic_loco.drawing import UNITS, Image
 
 
 @dataclass(frozen=True)

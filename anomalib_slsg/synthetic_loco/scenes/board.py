@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from anomalib_slsg.data.drawing import Canvas, Colour, tint
-from anomalib_slsg.data.scenes.base import DefectType, Scene
-from anomalib_slsg.data.shapes import Points, bezier, box, ellipse, place, ribbon
+from anomalib_slsg.synthetic_loco.drawing import Canvas, Colour, tint
+from anomalib_slsg.synthetic_loco.scenes.base import DefectType, Scene
+from anomalib_slsg.synthetic_loco.shapes import Points, bezier, box, ellipse, place, ribbon
 
 CABLE_COLOURS: dict[str, Colour] = {
     "red": (200, 42, 40),

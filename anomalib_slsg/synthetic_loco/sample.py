@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_slsg.data.camera import Camera
-from anomalib_slsg.data.damage import STRUCTURAL
-from anomalib_slsg.data.drawing import Canvas, Image
-from anomalib_slsg.data.scenes import SCENES, DefectType, Scene
-from anomalib_slsg.data.shapes import Points
+from anomalib_slsg.synthetic_loco.camera import Camera
+from anomalib_slsg.synthetic_loco.damage import STRUCTURAL
+from anomalib_slsg.synthetic_loco.drawing import Canvas, Image
+from anomalib_slsg.synthetic_loco.scenes import SCENES, DefectType, Scene
+from anomalib_slsg.synthetic_loco.shapes import Points
 
 GOOD, LOGICAL, STRUCTURAL_TYPE = "good", "logical_anomalies", "structural_anomalies"
 # Every fifth anomalous image has two defects.

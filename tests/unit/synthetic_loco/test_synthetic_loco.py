@@ -15,9 +15,9 @@ from anomalib.data import ImageBatch, ImageItem, MVTecLOCO
 from numpy.typing import NDArray
 
 from anomalib_slsg.data import SyntheticLOCO, file_lock, loco_tree
-from anomalib_slsg.data.loco_tree import TreePlan, is_complete, write_tree
-from anomalib_slsg.data.scenes import SCENES
-from anomalib_slsg.data.synthetic_loco import main
+from anomalib_slsg.synthetic_loco.datamodule import main
+from anomalib_slsg.synthetic_loco.scenes import SCENES
+from anomalib_slsg.synthetic_loco.tree import TreePlan, is_complete, write_tree
 
 CATEGORIES = list(SCENES)
 # A process of its own start has no threads of OpenCV or torch in an unknown state.

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from anomalib_slsg.data.drawing import UNITS, Image
 from anomalib_slsg.data.file_lock import exclusive
-from anomalib_slsg.data.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Defect, Request, defect_types, draw
-from anomalib_slsg.data.scenes import SCENES
+from anomalib_slsg.synthetic_loco.drawing import UNITS, Image
+from anomalib_slsg.synthetic_loco.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Defect, Request, defect_types, draw
+from anomalib_slsg.synthetic_loco.scenes import SCENES
 
 MIN_IMAGE_SIZE = 64
 # Raised whenever the same parameters would give other pictures; it was not for the few bottles whose crack could not be

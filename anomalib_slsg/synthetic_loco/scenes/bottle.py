@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from anomalib_slsg.data.drawing import Canvas, Colour, tint
-from anomalib_slsg.data.scenes.base import DefectType, Scene
-from anomalib_slsg.data.shapes import Points, bezier, box, ellipse, place, ribbon
+from anomalib_slsg.synthetic_loco.drawing import Canvas, Colour, tint
+from anomalib_slsg.synthetic_loco.scenes.base import DefectType, Scene
+from anomalib_slsg.synthetic_loco.shapes import Points, bezier, box, ellipse, place, ribbon
 
 JUICES: dict[str, Colour] = {"orange": (240, 152, 34), "cherry": (158, 24, 44), "apple": (186, 196, 74)}
 # A juice that the line does not fill.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_slsg.data.shapes import Points
+from anomalib_slsg.synthetic_loco.shapes import Points
 
 Colour = tuple[int, int, int]
 Image = NDArray[np.uint8]

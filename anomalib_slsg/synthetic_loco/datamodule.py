@@ -13,8 +13,8 @@ from jsonargparse import ArgumentParser
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torchvision.transforms.v2 import Transform
 
-from anomalib_slsg.data.loco_tree import TreePlan, is_complete, write_tree
-from anomalib_slsg.data.scenes import SCENES
+from anomalib_slsg.synthetic_loco.scenes import SCENES
+from anomalib_slsg.synthetic_loco.tree import TreePlan, is_complete, write_tree
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Command line arguments; those of the process if left out.
     """
-    parser = ArgumentParser(prog="python -m anomalib_slsg.data.synthetic_loco", description="Write SyntheticLOCO.")
+    parser = ArgumentParser(
+        prog="python -m anomalib_slsg.synthetic_loco.datamodule", description="Write SyntheticLOCO."
+    )
     parser.add_function_arguments(write_trees, as_group=False, as_positional=False)
     options = parser.instantiate_classes(parser.parse_args(arguments))
     try:

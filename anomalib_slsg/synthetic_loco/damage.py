@@ -5,9 +5,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from anomalib_slsg.data.drawing import Canvas, Colour
-from anomalib_slsg.data.scenes.base import DefectType
-from anomalib_slsg.data.shapes import Points, blob, place, ribbon
+from anomalib_slsg.synthetic_loco.drawing import Canvas, Colour
+from anomalib_slsg.synthetic_loco.scenes.base import DefectType
+from anomalib_slsg.synthetic_loco.shapes import Points, blob, place, ribbon
 
 Painter = Callable[[Canvas, Points, np.random.Generator], list[Points]]
 

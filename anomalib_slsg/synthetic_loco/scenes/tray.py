@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from anomalib_slsg.data.drawing import Canvas, Colour, tint
-from anomalib_slsg.data.scenes.base import DefectType, Scene
-from anomalib_slsg.data.shapes import Points, box, ellipse, place, polygon
+from anomalib_slsg.synthetic_loco.drawing import Canvas, Colour, tint
+from anomalib_slsg.synthetic_loco.scenes.base import DefectType, Scene
+from anomalib_slsg.synthetic_loco.shapes import Points, box, ellipse, place, polygon
 
 # A kit's colour fixes the number of its caps; its tag shows both.
 KITS: dict[str, tuple[Colour, int]] = {

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from anomalib_slsg.data.drawing import Canvas
-from anomalib_slsg.data.shapes import Points
+from anomalib_slsg.synthetic_loco.drawing import Canvas
+from anomalib_slsg.synthetic_loco.shapes import Points
 
 
 @dataclass(frozen=True)

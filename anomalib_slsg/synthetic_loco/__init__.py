@@ -1,0 +1,1 @@
+"""SyntheticLOCO: drawn industrial scenes with logical and structural anomalies."""
