@@ -32,13 +32,13 @@ from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.export import ExportableModule
-from anomalib_slsg.feature_fitting import FeatureFitting, whole_images
 from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
+from anomalib_slsg.normality.fitting import FeatureFitting, whole_images
 from anomalib_slsg.plain_data import plain
 from anomalib_slsg.pre_processing import default_pre_processor, resized_to, resolve_pre_processor
 from anomalib_slsg.pretraining.callback import GenerativePretraining

@@ -9,8 +9,8 @@ from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.composition import add_composition
 from anomalib_slsg.networks.encoder import EXAMPLE_SIDE
+from anomalib_slsg.normality.composition import add_composition
 from anomalib_slsg.utils.precision import exporting, fast_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -21,7 +21,7 @@ from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.networks.feature_distance import EXAMPLES
+from anomalib_slsg.normality.places import EXAMPLES
 
 HERE = Path(__file__).parent
 FAST = HERE.parent / "configs" / "model" / "fast.yaml"

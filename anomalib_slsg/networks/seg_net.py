@@ -7,14 +7,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from anomalib_slsg.networks.composition import Composition
 from anomalib_slsg.networks.decoder import DECODER_CHANNELS, Decoder
 from anomalib_slsg.networks.encoder import ResNetEncoder
-from anomalib_slsg.networks.feature_distance import FeatureDistance, add_evidence
-from anomalib_slsg.networks.fusion import fold_batch_norm
+from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.networks.layers import AuxiliaryHead
 from anomalib_slsg.networks.precise_stem import to_dtype_but_stem
 from anomalib_slsg.networks.sg_block import SGBlock
+from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.places import FeatureDistance, add_evidence
 from anomalib_slsg.utils.precision import full_precision
 
 ANOMALOUS_SHARE = 0.05  # of the pixels of a training batch, roughly
@@ -120,7 +120,7 @@ class SegNet(nn.Module):
             images: Normalised images of shape (B, 3, H, W), H and W multiples of 16.
 
         Returns:
-            What :meth:`forward` returns, and the evidence of :class:`~anomalib_slsg.networks.composition.Composition`
+            What :meth:`forward` returns, and the evidence of :class:`~anomalib_slsg.normality.composition.Composition`
             that images are anomalous, in log odds, of shape (B,); ``None`` where it is not measured.
         """
         features, related = self._relate(images)

@@ -14,8 +14,8 @@ from anomalib.deploy import CompressionType, OpenVINOInferencer
 from anomalib.engine import Engine
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.networks.composition import Composition
-from anomalib_slsg.networks.feature_distance import FeatureDistance
+from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.places import FeatureDistance
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, RunCommand

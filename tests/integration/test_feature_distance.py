@@ -10,9 +10,9 @@ from anomalib.data import PredictDataset
 from anomalib.deploy import CompressionType, OpenVINOInferencer
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.networks.composition import Composition
-from anomalib_slsg.networks.feature_distance import FeatureDistance
-from anomalib_slsg.networks.rounding import imitate_bfloat16
+from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.places import FeatureDistance
+from anomalib_slsg.normality.rounding import imitate_bfloat16
 from anomalib_slsg.simulation import AnomalySimulator
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from anomalib.engine import Engine
 from torch import Tensor
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.networks.composition import Composition
-from anomalib_slsg.networks.feature_distance import FeatureDistance
+from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.places import FeatureDistance
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.options import PretrainingOptions
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from anomalib_slsg.networks.chosen_features import STEEPNESS, FeatureStatistics, at_least, image_auroc
-from anomalib_slsg.networks.normal import BLOCKS, Normal, by_other_folds
+from anomalib_slsg.normality.gaussian import BLOCKS, Normal, by_other_folds
+from anomalib_slsg.normality.measure import STEEPNESS, FeatureStatistics, at_least, image_auroc
 
 WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
@@ -27,7 +27,7 @@ class Composition(FeatureStatistics):
     One part too many, or one that does not belong to the others, is a part that is normal by itself, at a place where
     there may be one (section 4.9 calls such rules a limit). What it changes is how much of what an image shows. Cells
     of features are shared out among words, which are the centres that k-means finds in normal images, and the mean
-    over an image's cells is its composition. As in :class:`~anomalib_slsg.networks.feature_distance.FeatureDistance`,
+    over an image's cells is its composition. As in :class:`~anomalib_slsg.normality.places.FeatureDistance`,
     the distance is Mahalanobis' one from the nearest normal example. Sets of features were described by histograms
     for logical anomalies before (SINBAD, Cohen et al. 2023).
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.networks.precise_stem import is_precise
-from anomalib_slsg.networks.rounding import imitate_bfloat16
+from anomalib_slsg.normality.rounding import imitate_bfloat16
 
 
 def _network(backbone: str) -> SegNet:

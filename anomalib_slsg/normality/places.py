@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from anomalib_slsg.networks.chosen_features import STEEPNESS, FeatureStatistics, at_least, image_auroc
-from anomalib_slsg.networks.normal import MOST_FOLDS, Normal, by_other_folds, judging_folds
+from anomalib_slsg.normality.gaussian import MOST_FOLDS, Normal, by_other_folds, judging_folds
+from anomalib_slsg.normality.measure import STEEPNESS, FeatureStatistics, at_least, image_auroc
 
 EXAMPLES = 64  # normal features that are kept at each place
 LEAST_SPREAD = 0.02  # of normal distances, where all images are the same
@@ -62,7 +62,7 @@ class FeatureDistance(FeatureStatistics):
             rounding: By how much rounding changes them, of the same shape; not at all if left out.
             size: Height and width of the images in pixels; that of the grid if left out.
             offsets: How far the cells of both maps look past their places, of shape (2, 2), from
-                :func:`~anomalib_slsg.networks.receptive_field.offsets`; not at all if left out.
+                :func:`~anomalib_slsg.normality.receptive_field.offsets`; not at all if left out.
 
         Raises:
             ValueError: If there are fewer than two images.

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from anomalib_slsg import precision
 from anomalib_slsg.networks import SegNet, fusion
-from anomalib_slsg.networks.fusion import fold_batch_norm
+from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.torch_model import SlsgModel
 
 

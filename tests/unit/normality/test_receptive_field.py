@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.receptive_field import offsets
+from anomalib_slsg.normality.receptive_field import offsets
 
 TAKES_BOTH_SIDES, TAKES_THE_FAR_SIDE = (1, 1, 1, 1), (0, 1, 0, 1)
 

@@ -7,8 +7,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import STEEPNESS
-from anomalib_slsg.networks.composition import (
+from anomalib_slsg.normality.composition import (
     LEAST_CELLS,
     MOST,
     Composition,
@@ -18,7 +17,8 @@ from anomalib_slsg.networks.composition import (
     _Words,
     add_composition,
 )
-from anomalib_slsg.networks.normal import SHRINKAGE
+from anomalib_slsg.normality.gaussian import SHRINKAGE
+from anomalib_slsg.normality.measure import STEEPNESS
 from anomalib_slsg.torch_model import SlsgModel
 
 CHANNELS = (4, 4)
@@ -29,7 +29,7 @@ WORDS = 128
 @pytest.fixture(autouse=True)
 def _few_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """The images here are of four kinds of part."""
-    monkeypatch.setattr("anomalib_slsg.networks.composition.WORDS", WORDS)
+    monkeypatch.setattr("anomalib_slsg.normality.composition.WORDS", WORDS)
 
 
 def _images(counts: list[dict[int, int]], seed: int = 0) -> list[Tensor]:

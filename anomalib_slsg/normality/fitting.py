@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
-from anomalib_slsg.networks.chosen_features import FITTED_IMAGES, JUDGED_ANOMALIES, JUDGED_IMAGES
-from anomalib_slsg.networks.composition import Composition
-from anomalib_slsg.networks.feature_distance import FeatureDistance
-from anomalib_slsg.networks.normal import another_of_the_fold
-from anomalib_slsg.networks.receptive_field import offsets
-from anomalib_slsg.networks.rounding import imitate_bfloat16
+from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.gaussian import another_of_the_fold
+from anomalib_slsg.normality.measure import FITTED_IMAGES, JUDGED_ANOMALIES, JUDGED_IMAGES
+from anomalib_slsg.normality.places import FeatureDistance
+from anomalib_slsg.normality.receptive_field import offsets
+from anomalib_slsg.normality.rounding import imitate_bfloat16
 from anomalib_slsg.torch_model import SlsgModel
 
 logger = logging.getLogger(__name__)

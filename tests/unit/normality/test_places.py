@@ -10,14 +10,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.chosen_features import FEATURES, LARGEST_SIDE, STEEPNESS
-from anomalib_slsg.networks.feature_distance import (
+from anomalib_slsg.normality.gaussian import SHRINKAGE, _most_different
+from anomalib_slsg.normality.measure import FEATURES, LARGEST_SIDE, STEEPNESS
+from anomalib_slsg.normality.places import (
     EXAMPLES,
     TOLERANCE,
     FeatureDistance,
     add_evidence,
 )
-from anomalib_slsg.networks.normal import SHRINKAGE, _most_different
 
 CHANNELS = (3, 4)
 

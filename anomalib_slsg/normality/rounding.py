@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from anomalib_slsg.networks.fusion import fold_batch_norm
+from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.networks.precise_stem import is_precise, to_dtype_but_stem
 
 Encoder = TypeVar("Encoder", bound=nn.Module)

@@ -1,0 +1,1 @@
+"""How unusual the features of an image are. Not in the paper."""
