@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg
     from anomalib_slsg.pretraining.callback import GenerativePretraining
-    from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
+    from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
     from anomalib_slsg.torch_model import SlsgModel
 
 __all__ = ["GenerativePretraining", "ProbabilityPostProcessor", "Slsg", "SlsgModel"]
@@ -15,7 +15,7 @@ _HOMES = {
     "Slsg": "anomalib_slsg.lightning_model",
     "SlsgModel": "anomalib_slsg.torch_model",
     "GenerativePretraining": "anomalib_slsg.pretraining.callback",
-    "ProbabilityPostProcessor": "anomalib_slsg.probability_post_processor",
+    "ProbabilityPostProcessor": "anomalib_slsg.processing.post_processing",
 }
 
 

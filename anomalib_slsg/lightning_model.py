@@ -25,7 +25,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from anomalib_slsg.antialiased_resize import keep_antialiasing
 from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.checkpoint_options import check_trained_options
 from anomalib_slsg.data.normal_images import NormalImages
@@ -40,10 +39,11 @@ from anomalib_slsg.networks.statistics import reestimate_batch_norm
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.normality.fitting import FeatureFitting, whole_images
 from anomalib_slsg.plain_data import plain
-from anomalib_slsg.pre_processing import default_pre_processor, resized_to, resolve_pre_processor
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
-from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
+from anomalib_slsg.processing.antialiased_resize import keep_antialiasing
+from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
+from anomalib_slsg.processing.pre_processing import default_pre_processor, resized_to, resolve_pre_processor
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import SlsgModel, check_image_size

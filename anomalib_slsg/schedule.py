@@ -8,7 +8,7 @@ from anomalib.data import AnomalibDataModule
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Trainer
 
-from anomalib_slsg.probability_post_processor import ProbabilityPostProcessor
+from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 
 if TYPE_CHECKING:
     from anomalib_slsg.lightning_model import Slsg

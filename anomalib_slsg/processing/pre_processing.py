@@ -6,7 +6,7 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Normalize, Resize
 
-from anomalib_slsg.antialiased_resize import keep_antialiasing
+from anomalib_slsg.processing.antialiased_resize import keep_antialiasing
 from anomalib_slsg.torch_model import STRIDE, check_image_size
 from anomalib_slsg.utils.transforms import parts
 from anomalib_slsg.utils.validation import check_number

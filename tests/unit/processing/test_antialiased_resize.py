@@ -5,7 +5,7 @@ import torch
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, Resize
 
-from anomalib_slsg.antialiased_resize import AntialiasedResize, keep_antialiasing
+from anomalib_slsg.processing.antialiased_resize import AntialiasedResize, keep_antialiasing
 
 SIZES = [
     ((64, 64), (32, 32)),
