@@ -25,7 +25,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.checkpoint_options import check_trained_options
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
@@ -45,6 +44,7 @@ from anomalib_slsg.processing.antialiased_resize import keep_antialiasing
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 from anomalib_slsg.processing.pre_processing import default_pre_processor, resized_to, resolve_pre_processor
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
+from anomalib_slsg.simulation.augmentation import colour_jitter
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import SlsgModel, check_image_size
 from anomalib_slsg.unsupported import refuse_unsupported

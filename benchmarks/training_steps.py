@@ -6,13 +6,13 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
-from anomalib_slsg.augmentation import colour_jitter
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.networks import GPTNet, SegNet
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import AnomalySimulator
+from anomalib_slsg.simulation.augmentation import colour_jitter
 from anomalib_slsg.torch_model import SlsgModel
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from anomalib_slsg.augmentation import colour_jitter
+from anomalib_slsg.simulation.augmentation import colour_jitter
 
 GREY_WEIGHTS = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(1, 3, 1, 1)
 
