@@ -29,7 +29,7 @@ from anomalib_slsg.checkpoint_options import check_trained_options
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
-from anomalib_slsg.export import ExportableModule
+from anomalib_slsg.deployment.export import ExportableModule
 from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import replace_loco_metrics

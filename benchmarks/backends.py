@@ -64,7 +64,7 @@ def to_openvino_int8(model: "AnomalibModule", folder: Path, shape: Shape) -> Pat
     import openvino
 
     from anomalib_slsg import Slsg
-    from anomalib_slsg.quantization import quantization_settings
+    from anomalib_slsg.deployment.quantization import quantization_settings
 
     generator = np.random.default_rng(0)
     exported = folder / "weights" / "openvino_int8" / "model.xml"

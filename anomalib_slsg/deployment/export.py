@@ -11,9 +11,9 @@ from anomalib.models import AnomalibModule
 from torch import Tensor
 from torchmetrics import Metric
 
+from anomalib_slsg.deployment.quantization import compress_weights, quantize
+from anomalib_slsg.deployment.unrounded_composition import keep_composition_unrounded
 from anomalib_slsg.processing.pre_processing import fixes_size
-from anomalib_slsg.quantization import compress_weights, quantize
-from anomalib_slsg.unrounded_composition import keep_composition_unrounded
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anomalib_slsg.deployment.unrounded_composition import keep_composition_unrounded
 from anomalib_slsg.normality.composition import Composition
-from anomalib_slsg.unrounded_composition import keep_composition_unrounded
 
 CHANNELS = (60, 60)
 SIDE = 16

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_slsg.openvino_graph import COMPOSITION, DISTANCE, comparing, consumers, names, reachable
+from anomalib_slsg.deployment.openvino import COMPOSITION, DISTANCE, comparing, consumers, names, reachable
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch

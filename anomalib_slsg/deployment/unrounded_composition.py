@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from anomalib_slsg.openvino_graph import COMPOSITION, comparing, names, producers
+from anomalib_slsg.deployment.openvino import COMPOSITION, comparing, names, producers
 from anomalib_slsg.utils.files import write_atomically
 
 if TYPE_CHECKING:
