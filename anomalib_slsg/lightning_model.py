@@ -30,7 +30,6 @@ from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.deployment.export import ExportableModule
-from anomalib_slsg.fit_settings import FitSettings
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks import SegNet
@@ -47,7 +46,8 @@ from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.simulation.augmentation import colour_jitter
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import SlsgModel, check_image_size
-from anomalib_slsg.unsupported import refuse_unsupported
+from anomalib_slsg.training.fit_settings import FitSettings
+from anomalib_slsg.training.unsupported import refuse_unsupported
 from anomalib_slsg.utils.precision import exporting
 from anomalib_slsg.utils.progress import shows_progress
 from anomalib_slsg.utils.seeding import common_seed, stream

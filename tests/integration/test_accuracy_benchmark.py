@@ -226,7 +226,9 @@ def test_an_interrupted_segmentation_goes_on(
     from anomalib_slsg import Slsg
     from anomalib_slsg.pretraining.gan import InpaintingGAN
 
-    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 1)  # a power cut comes after a few
+    monkeypatch.setattr(
+        "anomalib_slsg.training.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 1
+    )  # a power cut comes after a few
     pretraining, training = PowerCut(monkeypatch, InpaintingGAN, "step"), PowerCut(monkeypatch, Slsg, "training_step")
     testing = PowerCut(monkeypatch, AccuracyJob, "_test")
     kept = 0

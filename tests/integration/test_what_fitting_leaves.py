@@ -349,7 +349,7 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
     fit_segnet: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epochs of eight images have two steps."""
-    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 4)
+    monkeypatch.setattr("anomalib_slsg.training.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 4)
     saved = SavedSteps()
 
     class Stop(Callback):
@@ -377,7 +377,7 @@ def test_few_images_do_not_write_a_checkpoint_every_other_step(
 def test_a_user_s_own_checkpoints_are_written_as_they_say(
     fit_segnet: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 100)
+    monkeypatch.setattr("anomalib_slsg.training.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 100)
     saved = SavedSteps()
     alike = ModelCheckpoint(tmp_path / "alike", filename="model")  # in the place of the engine's
     fit_segnet(tmp_path / "first", max_steps=5, callbacks=[saved, alike])
@@ -399,7 +399,7 @@ def test_an_engine_that_trained_longer_before_writes_checkpoints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lightning remembers the number of the last one, also where a fit goes on from an earlier step."""
-    monkeypatch.setattr("anomalib_slsg.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 2)
+    monkeypatch.setattr("anomalib_slsg.training.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 2)
     first = fit_segnet(tmp_path / "first", max_steps=1)
     saved = SavedSteps()
     engine = fit_segnet(tmp_path / "longer", max_steps=6, callbacks=[saved])

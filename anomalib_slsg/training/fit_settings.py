@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
 from anomalib_slsg.memory import keep_freed_memory, return_freed_memory
-from anomalib_slsg.schedule import (
+from anomalib_slsg.training.schedule import (
     follow_paper_schedule,
     skip_idle_validation,
     use_paper_batch_size,

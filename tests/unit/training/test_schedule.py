@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
+from anomalib_slsg.training.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
 
 
 def _trainer(**options: Any) -> Trainer:

@@ -18,7 +18,7 @@ from lightning.pytorch.plugins import TorchSyncBatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.unsupported import refuse_unsupported
+from anomalib_slsg.training.unsupported import refuse_unsupported
 
 
 def _model(**options: Any) -> Slsg:

@@ -1,0 +1,1 @@
+"""What a fit asks of the trainer."""
