@@ -27,7 +27,6 @@ from torchmetrics import Metric
 
 from anomalib_slsg.checkpoint_options import check_trained_options
 from anomalib_slsg.data.normal_images import NormalImages
-from anomalib_slsg.data.reading import use_in_anomalib
 from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.deployment.export import ExportableModule
 from anomalib_slsg.loss import SegmentationLoss
@@ -61,7 +60,6 @@ STAYING_ENCODER = (
 SIMULATION_STREAM, DISTANCE_STREAM = 100, 101  # apart from the streams of the pre-training
 
 
-use_in_anomalib()  # on import: exported models are unpickled, not constructed
 ALLOWED_MODULES.add("anomalib_slsg")  # whose classes get_model, and with it anomalib's pipelines, may name
 
 

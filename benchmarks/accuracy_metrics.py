@@ -15,9 +15,9 @@ from sklearn.metrics import precision_recall_curve
 from torch import Tensor
 
 from anomalib_slsg.metrics import AUSPRO
-from anomalib_slsg.metrics.anomaly_type import area_under_roc
 from anomalib_slsg.metrics.ground_truth import has_defects_config
 from anomalib_slsg.metrics.spro_metrics import FOLDER_OF_TYPE
+from anomalib_slsg.utils.auroc import area_under_roc
 
 
 class RawMetrics(Callback):

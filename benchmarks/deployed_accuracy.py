@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.metrics.anomaly_type import area_under_roc
+from anomalib_slsg.utils.auroc import area_under_roc
 
 Scorer = Callable[[Tensor], float]
 # compression of the file and OpenVINO's precision; None leaves it to OpenVINO

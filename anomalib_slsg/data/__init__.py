@@ -1,22 +1,14 @@
-"""Data that comes with the package: drawn industrial scenes with logical and structural anomalies."""
+"""Training images; and the name under which the drawn data set is known."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from anomalib_slsg.synthetic_loco.datamodule import SyntheticLOCO
+from importlib import import_module
+from typing import Any
 
 __all__ = ["SyntheticLOCO"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the data module on first use.
-
-    Importing it here would load anomalib with every helper of this package, and would make
-    ``python -m anomalib_slsg.synthetic_loco.datamodule`` find its own module imported already.
-    """
+    """Import the data module on first use: it loads anomalib, which the helpers of this package do not need."""
     if name == "SyntheticLOCO":
-        from anomalib_slsg.synthetic_loco.datamodule import SyntheticLOCO
-
-        return SyntheticLOCO
+        return import_module("anomalib_slsg.synthetic_loco.datamodule").SyntheticLOCO
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

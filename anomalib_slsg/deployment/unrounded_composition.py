@@ -24,7 +24,7 @@ def keep_composition_unrounded(file: Path) -> None:
     OpenVINO does as it is told from 2026.4 on; before, it rounds all the same. It makes new operations of some, which
     have no mark: of a subtraction (unless of a constant), a softmax, a multiplication by 2 or -1, which it moves into a
     product, and a product with constants of 16 bits that are expanded late. So there are none but the softmax in
-    :class:`~anomalib_slsg.normality.composition.Composition`, and constants are expanded when they are loaded. In models
+    :mod:`anomalib_slsg.normality.composition`, and constants are expanded when they are loaded. In models
     quantised to 8 bits OpenVINO also rounds cells once they are standardised, which changes little.
 
     Args:

@@ -11,6 +11,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.prints import rank_zero_warn
 
+from anomalib_slsg.utils.auroc import area_under_roc
+
 GOOD, LOGICAL, STRUCTURAL, OTHER = range(4)
 TYPE_OF_FOLDER = {"good": GOOD, "logical_anomalies": LOGICAL, "structural_anomalies": STRUCTURAL}
 
@@ -95,21 +97,3 @@ class AnomalyTypeAUROC(AnomalibMetric, _AnomalyTypeAUROC):  # type: ignore[misc]
             raise ValueError(msg)
         super().__init__(fields, prefix, strict, anomaly_type=anomaly_type, **kwargs)
         self.name = f"{prefix}AUROC_{anomaly_type}"
-
-
-def area_under_roc(negative: Tensor, positive: Tensor) -> Tensor:
-    """Probability that a positive score exceeds a negative one, ties counting half.
-
-    Args:
-        negative: Scores of normal images, any number.
-        positive: Scores of anomalous images, any number.
-
-    Returns:
-        Scalar in [0, 1], float64; NaN if either is empty.
-    """
-    if len(negative) == 0 or len(positive) == 0:
-        return torch.tensor(float("nan"), dtype=torch.float64, device=negative.device)
-    ordered = negative.double().sort().values
-    below = torch.searchsorted(ordered, positive.double(), side="left")
-    not_above = torch.searchsorted(ordered, positive.double(), side="right")
-    return (below + not_above).double().mean() / (2 * len(negative))

@@ -21,12 +21,12 @@ from rich.table import Table
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_slsg.metrics.anomaly_maps import ENDINGS, read_map
-from anomalib_slsg.metrics.anomaly_type import area_under_roc
 from anomalib_slsg.metrics.figures import draw_over_threshold, draw_spro_over_fpr
 from anomalib_slsg.metrics.ground_truth import GOOD
 from anomalib_slsg.metrics.image_areas import image_areas
 from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_limit, thin_curve
 from anomalib_slsg.metrics.spro_state import Series, SeriesAreas, SPROState, anomalous_groups, curve
+from anomalib_slsg.utils.auroc import area_under_roc
 from anomalib_slsg.utils.files import write_atomically
 
 FPR_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)

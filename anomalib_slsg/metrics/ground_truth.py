@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalib_slsg.data.reading import UNREADABLE
+from anomalib_slsg.utils.images import UNREADABLE
 
 GOOD = "good"
 DEFECTS_CONFIG = "defects_config.json"

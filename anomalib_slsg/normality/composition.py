@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from anomalib_slsg.normality.gaussian import BLOCKS, Normal, by_other_folds
+from anomalib_slsg.normality.folds import BLOCKS, by_other_folds
+from anomalib_slsg.normality.gaussian import Normal
 from anomalib_slsg.normality.measure import STEEPNESS, FeatureStatistics, at_least, image_auroc
 
 WORDS = 512  # kinds of feature that are told apart, at the most

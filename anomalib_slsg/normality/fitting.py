@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
 from anomalib_slsg.normality.composition import Composition
-from anomalib_slsg.normality.gaussian import another_of_the_fold
+from anomalib_slsg.normality.folds import another_of_the_fold
 from anomalib_slsg.normality.measure import FITTED_IMAGES, JUDGED_ANOMALIES, JUDGED_IMAGES
 from anomalib_slsg.normality.places import FeatureDistance
 from anomalib_slsg.normality.receptive_field import offsets

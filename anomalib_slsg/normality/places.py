@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from anomalib_slsg.normality.gaussian import MOST_FOLDS, Normal, by_other_folds, judging_folds
+from anomalib_slsg.normality.folds import MOST_FOLDS, by_other_folds, judging_folds
+from anomalib_slsg.normality.gaussian import Normal
 from anomalib_slsg.normality.measure import STEEPNESS, FeatureStatistics, at_least, image_auroc
 
 EXAMPLES = 64  # normal features that are kept at each place

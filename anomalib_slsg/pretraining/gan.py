@@ -9,8 +9,8 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from anomalib_slsg.loss import discriminator_loss, generator_loss
 from anomalib_slsg.networks import DNet, GPTNet
+from anomalib_slsg.pretraining.losses import discriminator_loss, generator_loss
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
 

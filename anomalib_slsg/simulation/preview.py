@@ -14,12 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.simulation.options import SimulationOptions
 from anomalib_slsg.simulation.simulator import AnomalyKind, AnomalySimulator, SimulatedBatch
-from anomalib_slsg.simulation.sources import list_images
 from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.images import list_images, read_rgb
 
 TITLES: dict[AnomalyKind, str] = {"texture": "texture", "shuffled": "shuffled grid", "logical": "logical"}
 COLUMNS = ("normal", "foreground", "mask", "result", "changed")

@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation.texture import procedural_textures
+from anomalib_slsg.utils.images import list_images, read_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +22,6 @@ PROCEDURAL_SEED = 0
 CACHED_BYTES = 256 * 2**20
 # Textures are kept larger than needed by this factor; every use crops a random part.
 MARGIN = 1.25
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
 
 
 class TextureBank:

@@ -18,10 +18,10 @@ from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import CenterCrop, Compose, RandomHorizontalFlip, Resize
 
-from anomalib_slsg.data.reading import read_image
 from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC, SPROCurve
 from anomalib_slsg.metrics.anomaly_maps import read_map
 from anomalib_slsg.metrics.evaluate import evaluate, main
+from anomalib_slsg.utils.images import read_image
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeModel, RunCommand

@@ -16,8 +16,8 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anomalib_slsg import GenerativePretraining, ProbabilityPostProcessor, Slsg
-from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.utils.images import read_rgb
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anomalib_slsg.loss import SegmentationLoss, discriminator_loss, focal_loss, generator_loss
+from anomalib_slsg.loss import SegmentationLoss, focal_loss
+from anomalib_slsg.pretraining.losses import discriminator_loss, generator_loss
 
 
 def _slow_focal_loss(logits: Tensor, target: Tensor, gamma: float) -> float:

@@ -10,7 +10,7 @@ from anomalib.data import ImageBatch
 from sklearn.metrics import roc_auc_score
 
 from anomalib_slsg.metrics import AnomalyTypeAUROC
-from anomalib_slsg.metrics.anomaly_type import area_under_roc
+from anomalib_slsg.utils.auroc import area_under_roc
 
 FOLDERS = ["good", "logical_anomalies", "structural_anomalies", "broken"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from anomalib_slsg import precision
-from anomalib_slsg.networks import SegNet, fusion
+from anomalib_slsg.networks import SegNet, folding
 from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.torch_model import SlsgModel
+from anomalib_slsg.utils import precision
 
 
 def _trained_norms(network: nn.Module) -> nn.Module:
@@ -102,7 +102,7 @@ def test_folding_frees_weights_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> No
         given.append(weakref.ref(convolution))
         return fuse_conv_bn_eval(convolution, norm)
 
-    monkeypatch.setattr(fusion, "fuse_conv_bn_eval", fuse)
+    monkeypatch.setattr(folding, "fuse_conv_bn_eval", fuse)
     fold_batch_norm(network, torch.rand(1, 3, 32, 32))
     assert len(given) > 10
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anomalib_slsg.normality.gaussian import another_of_the_fold, fold_of_each, judging_folds
+from anomalib_slsg.normality.folds import another_of_the_fold, fold_of_each, judging_folds
 
 
 @pytest.mark.parametrize("number", [10, 47, 200, 305])

@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import Tensor, nn
 
-from anomalib_slsg.loss import discriminator_loss
 from anomalib_slsg.networks import DNet, GPTNet, ResNetEncoder
 from anomalib_slsg.pretraining import gan
 from anomalib_slsg.pretraining.gan import InpaintingGAN
+from anomalib_slsg.pretraining.losses import discriminator_loss
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 

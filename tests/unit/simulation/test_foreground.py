@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation.foreground import Foreground
 from anomalib_slsg.simulation.texture import procedural_textures
+from anomalib_slsg.utils.images import read_rgb
 
 
 def shared_images(category: str, number: int) -> torch.Tensor:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_slsg.data.reading import read_rgb
 from anomalib_slsg.simulation import sources
 from anomalib_slsg.simulation.sources import TextureBank, shuffled_grid
 from anomalib_slsg.simulation.texture import PATTERNS, procedural_textures
+from anomalib_slsg.utils.images import read_rgb
 
 
 def seeded(seed: int = 0) -> torch.Generator:

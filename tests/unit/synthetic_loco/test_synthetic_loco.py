@@ -14,8 +14,9 @@ import pytest
 from anomalib.data import ImageBatch, ImageItem, MVTecLOCO
 from numpy.typing import NDArray
 
-from anomalib_slsg.data import SyntheticLOCO, file_lock, loco_tree
-from anomalib_slsg.synthetic_loco.datamodule import main
+from anomalib_slsg.data import SyntheticLOCO, file_lock
+from anomalib_slsg.synthetic_loco import tree as loco_tree
+from anomalib_slsg.synthetic_loco.__main__ import main
 from anomalib_slsg.synthetic_loco.scenes import SCENES
 from anomalib_slsg.synthetic_loco.tree import TreePlan, is_complete, write_tree
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from anomalib.data import InferenceBatch
 
-from anomalib_slsg import precision
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.torch_model import SlsgModel
+from anomalib_slsg.utils import precision
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Normal images held out in turn: how unusual images are to those that they were not learnt with. Not in the paper."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+BLOCKS = 10  # runs of images that are held out together
+# To what is learnt from few images new ones are more unusual than to what is learnt from all, so four fifths judge the
+# rest where scores are calibrated.
+MOST_FOLDS = 5
+ENOUGH_IMAGES = 40  # or about as many, to tell whether a measure is of use; a half where that is larger
+
+
+def fold_of_each(number: int, folds: int) -> Tensor:
+    """Tell which images are held out together.
+
+    Neighbours are, since photographs of one part, or a video's frames, follow each other and are almost the same: held
+    out one by one they would resemble what is learnt from more than new images do. Where there are fewer folds than
+    runs, several runs far from each other make up a fold, so that it holds images of several kinds where files are
+    sorted by kind.
+
+    Args:
+        number: How many images there are.
+        folds: How many folds they belong to, at the most ``BLOCKS``.
+
+    Returns:
+        The fold of each image, of shape (number,).
+    """
+    return torch.arange(number) * min(BLOCKS, number) // number % folds
+
+
+def judging_folds(number: int) -> int:
+    """Choose into how many folds images are divided that are judged by what is learnt from the other folds.
+
+    Args:
+        number: How many images there are.
+
+    Returns:
+        Two, whose halves judge each other, or as many as leave enough images to learn from: half of ten photographs
+        knows little of what all ten would tell. Where there are four images or more, each fold has two, so that
+        anomalies can be pasted from one into the other.
+    """
+    enough = (folds for folds in range(2, MOST_FOLDS) if number * (folds - 1) >= ENOUGH_IMAGES * folds)
+    return max(2, min(next(enough, MOST_FOLDS), number // 2))
+
+
+def another_of_the_fold(number: int) -> Tensor:
+    """Find another image for each, of the same one of the judging folds, and far away in it.
+
+    Args:
+        number: How many images there are.
+
+    Returns:
+        Indices of shape (number,); an image that is alone in its fold has itself.
+    """
+    folds, others = fold_of_each(number, judging_folds(number)), torch.arange(number)
+    for fold in folds.unique():
+        members = (folds == fold).nonzero()[:, 0]
+        others[members] = members.roll(len(members) // 2)
+    return others
+
+
+def by_other_folds(folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], *groups: Tensor) -> list[Tensor]:
+    """Measure how unusual images are to normal ones of other folds than theirs.
+
+    An image that was learnt from is its own example.
+
+    Args:
+        folds: How many there are.
+        learn: Makes what measures how unusual images are, one number for each, of the normal ones that it is told to
+            learn from: true or false for each in the order of their files, of shape (B,).
+        groups: Images to be measured, in the order of the normal ones that they belong to, once or several times,
+            described by tensors whose first dimension is theirs. The first group has each normal one once.
+
+    Returns:
+        How unusual the images of each group are, of shape (B,).
+    """
+    fold_of = fold_of_each(len(groups[0]), folds).to(groups[0].device)
+    found = [each.new_empty(len(each)) for each in groups]
+    for fold in range(folds):
+        inside = fold_of == fold
+        measure = learn(~inside)
+        for each, measured in zip(groups, found, strict=True):
+            members = inside.repeat(len(each) // len(inside))
+            measured[members] = measure(each[members])
+    return found
