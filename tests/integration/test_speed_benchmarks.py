@@ -10,12 +10,12 @@ import pytest
 
 from anomalib_slsg import Slsg
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(ROOT))
 
 
 def _tiny(size: int) -> Slsg:
@@ -25,9 +25,9 @@ def _tiny(size: int) -> Slsg:
 
 @pytest.fixture
 def run_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    import measuring
-    import methods
-    import speed
+    from benchmarks.speed import methods, timing
+    from benchmarks.speed import run as speed
+    from benchmarks.speed.measurements import Results
 
     models = {"tiny": _tiny}
     monkeypatch.setattr(methods, "METHODS", models)
@@ -35,13 +35,13 @@ def run_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(speed, "available", lambda: [("torch", "fp32"), ("openvino", "fp32")])
     monkeypatch.setattr(speed, "SIZES", (32, 64))
     monkeypatch.setattr(speed, "GROWING", [("tiny", "openvino", "fp32")])
-    monkeypatch.setattr(measuring, "MATRIX", 64)
+    monkeypatch.setattr(timing, "MATRIX", 64)
 
     def run(*arguments: str) -> dict[tuple[str, ...], dict[str, Any]]:
-        command = ["speed.py", "--quick", "--results", str(tmp_path / "speed.csv"), "--work", str(tmp_path)]
+        command = ["run.py", "--quick", "--results", str(tmp_path / "speed.csv"), "--work", str(tmp_path)]
         monkeypatch.setattr(sys, "argv", [*command, *arguments])
         speed.main()
-        rows = measuring.Results(tmp_path / "speed.csv").rows
+        rows = Results(tmp_path / "speed.csv").rows
         return {(row.what, row.model, row.backend, str(row.batch)): row for row in rows}
 
     return run
@@ -81,7 +81,8 @@ def test_unknown_models_are_refused(run_speed: Any, capsys: pytest.CaptureFixtur
 def test_idle_gradients_are_those_that_autograd_would_leave_out() -> None:
     """Counted against a step in which the encoder's maps need no gradient and are convolved on their own."""
     import torch
-    from training_steps import idle_gradients, segmentation_step
+
+    from benchmarks.speed.training_steps import idle_gradients, segmentation_step
 
     seg_net, step, _ = segmentation_step(1, 32, "regnetx_002", bfloat16=False)
     expected = 0
@@ -97,10 +98,10 @@ def test_idle_gradients_are_those_that_autograd_would_leave_out() -> None:
 
 @pytest.mark.parametrize("net", ["SegNet", "GPT-Net"])
 def test_training_steps_in_a_process_of_their_own(net: str) -> None:
-    from own_process import in_own_process
+    from benchmarks.common.own_process import in_own_process
 
     options = {"backbone": "regnetx_002", "precision": "fp32", "size": 32, "keep": True, "repeats": 2}
-    answer = in_own_process(BENCHMARKS / "training_task.py", {"kind": "step", "net": net, **options})
+    answer = in_own_process("benchmarks.speed.training_task", {"kind": "step", "net": net, **options})
     assert len(answer["seconds"]) == 2
     assert answer["macs"] > 0
     assert answer["parameters"] > 0
@@ -111,13 +112,13 @@ def test_training_steps_in_a_process_of_their_own(net: str) -> None:
 def test_simulation_speed_prints_the_ratio(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import simulation_speed
+    from benchmarks.speed import simulation
 
     results = tmp_path / "simulation_speed.csv"
     monkeypatch.setattr(
-        sys, "argv", ["simulation_speed.py", "--rounds", "1", "--size", "64", "--batch", "2", "--results", str(results)]
+        sys, "argv", ["simulation.py", "--rounds", "1", "--size", "64", "--batch", "2", "--results", str(results)]
     )
-    simulation_speed.main()
+    simulation.main()
     said = re.findall(r"^(.+): [\d.]+ ms for .*, (\d+\.\d) times as fast$", capsys.readouterr().out, flags=re.MULTILINE)
     with results.open() as file:
         medians = [float(row["median_ms"]) for row in csv.DictReader(file)]
@@ -130,8 +131,8 @@ def test_simulation_speed_prints_the_ratio(
 
 def test_every_image_of_the_growth_is_trained_with() -> None:
     """anomalib would keep a fifth for testing."""
-    from own_process import in_own_process
+    from benchmarks.common.own_process import in_own_process
 
-    answer = in_own_process(BENCHMARKS / "training_task.py", {"kind": "fit", "number": 10, "size": 32, "steps": 2})
+    answer = in_own_process("benchmarks.speed.training_task", {"kind": "fit", "number": 10, "size": 32, "steps": 2})
     assert answer["images"] == 10
     assert len(answer["seconds"]) == 1

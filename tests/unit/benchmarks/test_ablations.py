@@ -8,7 +8,7 @@ import yaml
 
 
 def test_options_merge_by_group_and_none_replaces_a_group() -> None:
-    from ablations import merge
+    from benchmarks.common.slsg import merge
 
     base = {"pretraining": {"epochs": 3}, "simulation": {"noise": "perlin", "minimum_change": 0.05}, "graph": True}
     changed = merge(base, {"simulation": {"noise": "rectangle"}, "pretraining": None})
@@ -17,10 +17,10 @@ def test_options_merge_by_group_and_none_replaces_a_group() -> None:
 
 
 def test_every_ablation_is_trained_once_after_the_full_method() -> None:
-    from ablations import HERE, with_ablations
+    from benchmarks.ablations.run import MATRIX, PAPERS_FIGURES, with_ablations
 
-    entries = yaml.safe_load((HERE / "ablations.yaml").read_text())
-    matrix = yaml.safe_load((HERE / "ablations_matrix.yaml").read_text())
+    entries = yaml.safe_load(PAPERS_FIGURES.read_text())
+    matrix = yaml.safe_load(MATRIX.read_text())
     models = with_ablations(matrix, entries)["models"]
     names = [model["name"] for model in models]
     assert names[0] == "full"
@@ -35,13 +35,13 @@ def test_every_ablation_is_trained_once_after_the_full_method() -> None:
 
 def test_ablations_of_juice_bottle_share_a_pre_training(tmp_path: Path) -> None:
     """It takes the paper's 40 epochs; a row that pre-trains otherwise belongs to Table 4, which is not run there."""
-    from ablations import HERE, with_ablations
-    from accuracy_job import AccuracyJobs
-    from accuracy_models import read_matrix
-    from accuracy_rows import Rows
+    from benchmarks.ablations.run import MATRIX, PAPERS_FIGURES, with_ablations
+    from benchmarks.accuracy.jobs import AccuracyJobs
+    from benchmarks.accuracy.models import read_matrix
+    from benchmarks.accuracy.rows import Rows
 
-    entries = [entry for entry in yaml.safe_load((HERE / "ablations.yaml").read_text()) if entry["table"] != 4]
-    matrix = with_ablations(read_matrix(HERE / "ablations_juice_bottle.yaml"), entries)
+    entries = [entry for entry in yaml.safe_load(PAPERS_FIGURES.read_text()) if entry["table"] != 4]
+    matrix = with_ablations(read_matrix(MATRIX.with_name("juice_bottle.yaml")), entries)
     jobs = AccuracyJobs(Rows(tmp_path / "rows.csv"), tmp_path, tmp_path).generate_jobs(matrix)
     files = {(job.key["seed"], job.model["init_args"]["pretraining"]["checkpoint"]) for job in jobs}
     assert len(jobs) == 2 * len({entry["config"] for entry in entries})
@@ -64,7 +64,7 @@ def _row(model: str, seed: int, value: float) -> dict[str, str]:
     ],
 )
 def test_direction_and_spread(values: tuple[float, ...], said: list[str]) -> None:
-    from ablations import compare
+    from benchmarks.ablations.report import compare
 
     def entry(config: str, value: float) -> dict[str, Any]:
         paper = {"image_AUROC": value, "image_AUROC_structural": value, "image_AUROC_logical": value}
@@ -82,16 +82,17 @@ def test_direction_and_spread(values: tuple[float, ...], said: list[str]) -> Non
     [(0.01, 0.896 - 0.896, "none in the paper"), (-0.01, 0.915 - 0.914, "differs"), (0.0, -0.042, "differs")],
 )
 def test_direction_needs_one_in_the_paper(difference: float, papers: float, said: str) -> None:
-    from ablations import direction
+    from benchmarks.ablations.report import direction
 
     assert direction(difference, papers) == said
 
 
 def test_rows_of_other_schedules_are_left_out() -> None:
-    from ablations import HERE, of_matrix, with_ablations
+    from benchmarks.ablations.report import of_matrix
+    from benchmarks.ablations.run import MATRIX, PAPERS_FIGURES, with_ablations
 
-    entries = yaml.safe_load((HERE / "ablations.yaml").read_text())
-    matrix = with_ablations(yaml.safe_load((HERE / "ablations_matrix.yaml").read_text()), entries)
+    entries = yaml.safe_load(PAPERS_FIGURES.read_text())
+    matrix = with_ablations(yaml.safe_load(MATRIX.read_text()), entries)
     rows = [
         {"model": "full", "schedule": "128 px, 3 epochs + 450"},
         {"model": "table4_imagenet", "schedule": "128 px, 0 epochs + 450"},

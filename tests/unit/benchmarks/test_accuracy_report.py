@@ -3,8 +3,8 @@
 
 def test_the_chart_ranks_models_and_names_every_metric() -> None:
     """By the mean over seeds; a metric that the first row does not have is in the legend all the same."""
-    from accuracy_report import by_data, draw
-    from accuracy_rows import METRICS
+    from benchmarks.accuracy.report import by_data, draw
+    from benchmarks.accuracy.rows import METRICS
 
     scores = [("worse", "0.95", ""), ("worse", "0.5", ""), ("better", "0.9", "0.7"), ("better", "0.8", "0.6")]
     rows = [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from anomalib_slsg import Slsg
+from tests.unit.benchmarks.conftest import ROOT
 
 SHAPE = (2, 3, 32, 32)
 
@@ -21,7 +22,7 @@ def model() -> Slsg:
 
 
 def test_all_backends_agree(model: Slsg, tmp_path: Path) -> None:
-    from backends import BACKENDS
+    from benchmarks.deployment.backends import BACKENDS
 
     images = np.random.default_rng(0).random(SHAPE, np.float32)
     maps = {}
@@ -41,7 +42,7 @@ def test_all_backends_agree(model: Slsg, tmp_path: Path) -> None:
 
 
 def test_another_backend_plugs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Slsg) -> None:
-    import backends
+    from benchmarks.deployment import backends
 
     monkeypatch.setattr(backends, "BACKENDS", dict(backends.BACKENDS))
 
@@ -56,19 +57,17 @@ def test_another_backend_plugs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_a_model_in_a_process_of_its_own(model: Slsg, tmp_path: Path) -> None:
     """OpenVINO's process holds neither torch nor this one's memory."""
-    from backends import BACKENDS
-    from own_process import in_own_process, peak_mebibytes
+    from benchmarks.common.own_process import in_own_process, peak_mebibytes
+    from benchmarks.deployment.backends import BACKENDS
 
     export, _ = BACKENDS["openvino", "fp32"]
     task = {"backend": "openvino", "precision": "fp32", "size": 32, "batch": 2, "repeats": 2}
-    script = Path(sys.modules["backends"].__file__ or "").with_name("inference_task.py")
-    answer = in_own_process(script, {**task, "exported": str(export(model, tmp_path, SHAPE))})
+    module = "benchmarks.speed.inference_task"
+    answer = in_own_process(module, {**task, "exported": str(export(model, tmp_path, SHAPE))})
     assert len(answer["seconds"]) == 2
     assert 0 < answer["peak_mib"] < peak_mebibytes() / 4
-    code = (
-        f"import sys; sys.path.insert(0, {str(script.parent)!r}); import inference_task; print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     with pytest.raises(RuntimeError, match="nowhere"):
-        in_own_process(script, json.loads(json.dumps({**task, "exported": "nowhere.xml"})))
+        in_own_process(module, json.loads(json.dumps({**task, "exported": "nowhere.xml"})))

@@ -1,4 +1,3 @@
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +7,6 @@ import pytest
 from anomalib.data import Folder
 from PIL import Image
 
-SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "elpv.py"
 NORMAL = {"mono": 10, "poly": 15}
 DEFECTIVE = {"mono": 3, "poly": 2}
 UNSURE = 4
@@ -16,11 +14,9 @@ UNSURE = 4
 
 @pytest.fixture(scope="module")
 def elpv() -> ModuleType:
-    """The script, which is in no package."""
-    spec = importlib.util.spec_from_file_location("elpv", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    from benchmarks.datasets import elpv
+
+    return elpv
 
 
 def cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

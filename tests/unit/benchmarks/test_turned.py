@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from anomalib.data import MVTecLOCO
 
-from tests.unit.benchmarks.conftest import BENCHMARKS
+from tests.unit.benchmarks.conftest import ROOT
 
 
 def _turn(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "turned.py"), "--source", str(source), "--target", str(target)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.datasets.turned", "--source", str(source), "--target", str(target)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def _turn(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_masks_belong_to_their_images(file: str, image: str) -> None:
-    from turned import image_of
+    from benchmarks.datasets.turned import image_of
 
     assert image_of(Path(file)) == Path(image)
 
 
 def test_every_image_has_an_angle_of_its_own() -> None:
-    from turned import angle_of
+    from benchmarks.datasets.turned import angle_of
 
     angles = np.array([angle_of(Path("train", "good", f"{index:03d}")) for index in range(400)])
     assert len(set(angles)) == 400
@@ -44,7 +44,7 @@ def test_every_image_has_an_angle_of_its_own() -> None:
 
 
 def test_masks_turn_as_images_do_and_nothing_leaves_the_picture() -> None:
-    from turned import SHRINKAGE, turn
+    from benchmarks.datasets.turned import SHRINKAGE, turn
 
     mask = np.zeros((81, 81), dtype=np.uint8)
     mask[:20, 55:] = 253  # reaches into the corner

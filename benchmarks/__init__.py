@@ -1,0 +1,1 @@
+"""Measurements of accuracy, speed and deployment: see README.md."""

@@ -1,0 +1,1 @@
+"""Accuracy of SLSG beside other models of anomalib."""

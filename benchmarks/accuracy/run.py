@@ -1,0 +1,65 @@
+"""Accuracy of SLSG beside anomalib's models: a matrix of models, data and seeds.
+
+``python -m benchmarks.accuracy.run --config benchmarks/accuracy/paper.yaml --data_root datasets`` trains and tests
+every combination that has no row yet in ``benchmarks/results/accuracy.csv`` and appends it there; an interrupted run
+goes on where it was, with SLSG even inside a training, and a job that fails ends it and is named. ``short.yaml`` is a
+matrix for a machine without GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are
+drawn from all rows.
+
+While PatchCore chooses its coreset, its arrays are fresh memory at every step. On Linux, with
+``THP_MEM_ALLOC_ENABLE=1`` in the environment, PyTorch asks for it in huge pages, and 305 images of 256 px take a third
+of the time, 40 minutes on a core instead of some two hours.
+
+anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
+"""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from benchmarks.accuracy.jobs import AccuracyJobs
+from benchmarks.accuracy.models import read_matrix
+from benchmarks.accuracy.report import report
+from benchmarks.accuracy.rows import Rows
+from benchmarks.accuracy.runners import make_runner
+from benchmarks.common.paths import RESULTS
+
+MATRIX = Path(__file__).parent / "paper.yaml"
+
+
+def main() -> None:
+    """Command line."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=MATRIX, help="the matrix")
+    parser.add_argument("--image_size", type=int, help="side of the images, in place of the matrix's")
+    parser.add_argument("--seeds", type=list[int], help="in place of the matrix's")
+    parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
+    parser.add_argument("--results", type=Path, default=RESULTS / "accuracy.csv", help="file of rows")
+    parser.add_argument("--work", type=Path, default=Path("results") / "accuracy", help="folder for logs and maps")
+    parser.add_argument("--only", type=list[str], default=[], help="names of models, data, categories, data/category")
+    parser.add_argument("--keep_maps", action="store_true", help="write the raw anomaly maps below the work folder")
+    parser.add_argument(
+        "--usual_backbones", action="store_true", help="models with the weights that they load by default"
+    )
+    parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
+    parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
+    parsed = parser.parse_args()
+    matrix = read_matrix(parsed.config, parsed.image_size, parsed.seeds)
+    rows = Rows(parsed.results)
+    jobs = AccuracyJobs(
+        rows,
+        work=parsed.work,
+        data_root=parsed.data_root,
+        accelerator=parsed.accelerator,
+        only=parsed.only,
+        keep_maps=parsed.keep_maps,
+        usual_backbones=parsed.usual_backbones,
+    )
+    try:
+        make_runner(jobs, parsed.devices).run(matrix)
+    finally:
+        report(rows, parsed.results)
+
+
+if __name__ == "__main__":
+    main()

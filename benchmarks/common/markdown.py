@@ -1,0 +1,25 @@
+"""Tables in Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+ALIGNMENT = {"l": "---", "r": "---:"}
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], alignment: str = "l") -> list[str]:
+    """Give the lines of a table.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells of each row.
+        alignment: ``l`` or ``r`` for each column, from the left; further columns are aligned to the right, as numbers
+            are.
+
+    Returns:
+        The lines, the first two of which are the header.
+    """
+    letters = alignment.ljust(len(header), "r")
+    return [_line(cells) for cells in (header, [ALIGNMENT[letter] for letter in letters], *rows)]
+
+
+def _line(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

@@ -1,0 +1,119 @@
+"""What the benchmarks know of SLSG's options and of the parts of its network; nothing else here names them."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+import yaml
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.networks import SegNet
+from anomalib_slsg.normality.places import EXAMPLES
+from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.torch_model import SlsgModel
+from benchmarks.common.paths import CONFIGS
+
+# options that the generative pre-training sees, beside its own
+PRETRAINING_DEPENDS_ON = ("backbone", "encoder_weights", "stem_pool", "decoder_channels", "auto_bfloat16")
+# buffers that hold what was learnt from normal images
+LEARNT_BUFFERS = ("model.seg_net.feature_distance", "model.seg_net.composition")
+FITTING_IMAGES = 8  # at a time
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Read the options of a configuration of this project.
+
+    Args:
+        name: Path below ``configs``, without suffix, such as ``model/fast``.
+
+    Returns:
+        Options of ``Slsg``.
+    """
+    model = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))["model"]
+    return model.get("init_args") or {}
+
+
+def merge(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Change options, group by group; ``None`` takes the place of a whole group."""
+    merged = deepcopy(options)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if both else value
+    return merged
+
+
+def papers_slsg(size: int, **options: Any) -> Slsg:
+    """Give the paper's SLSG for images of this size, with random weights."""
+    return Slsg(**merge({**read_config("model/paper"), "encoder_weights": None, "image_size": (size, size)}, options))
+
+
+def slsg_with_distance(size: int, composition: bool = False) -> Slsg:
+    """Give SLSG with the distance of features, and perhaps composition, fitted to noise."""
+    model = papers_slsg(size, feature_distance=True, composition=composition).eval()
+    network = model.model.seg_net
+    assert network.feature_distance is not None
+    with torch.no_grad():
+        # as many images as there are examples at each place
+        batches = (torch.rand(FITTING_IMAGES, 3, size, size) for _ in range(EXAMPLES // FITTING_IMAGES))
+        features = network.feature_distance.gather(map(network.encoder, batches))
+        for part in network.statistics:
+            part.fit(features)
+    return model
+
+
+def untrained_network(backbone: str, bfloat16: bool) -> SlsgModel:
+    """Give the paper's network with random weights.
+
+    Args:
+        backbone: Encoder.
+        bfloat16: Compute in it.
+    """
+    return SlsgModel(SegNet(backbone), auto_bfloat16=bfloat16)
+
+
+def slsg_without_pretraining(size: int) -> Slsg:
+    """Give SLSG with random weights, whose fit begins with SegNet."""
+    return Slsg(encoder_weights=None, pretraining=None, image_size=(size, size), seed=0)
+
+
+def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int, int]:
+    """Tell how long SLSG is trained.
+
+    Args:
+        options: Options of ``Slsg``.
+        max_steps: The trainer's, if it has any.
+
+    Returns:
+        Epochs of pre-training, and SegNet's iterations.
+    """
+    pretraining = options.get("pretraining", {})
+    epochs = 0 if pretraining is None else pretraining.get("epochs", PretrainingOptions().epochs)
+    iterations = options.get("iterations", inspect.signature(Slsg).parameters["iterations"].default)
+    return epochs, iterations if max_steps is None else max_steps
+
+
+@contextmanager
+def left_out(model: Any, parts: Sequence[str]) -> Iterator[None]:
+    """Run a trained SLSG without parts of its network.
+
+    Args:
+        model: The model; outside the context it is whole.
+        parts: Names of the parts.
+    """
+    network = model.model.seg_net
+    kept = {part: getattr(network, part) for part in parts}
+    try:
+        for part in parts:
+            setattr(network, part, None)
+        yield
+    finally:
+        for part, module in kept.items():
+            setattr(network, part, module)
+
+
+def set_bfloat16(model: Slsg, bfloat16: bool) -> None:
+    """Have SLSG compute in bfloat16, where processors multiply it, or in 32 bits."""
+    model.model.auto_bfloat16 = bfloat16

@@ -1,0 +1,1 @@
+"""Scripts that write data sets for the benchmarks."""

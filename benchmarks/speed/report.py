@@ -1,0 +1,190 @@
+"""Table and chart of the measurements of ``run.py``."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common.charts import save_chart
+from benchmarks.common.files import read_rows, write_text
+from benchmarks.common.markdown import markdown_table
+from benchmarks.common.paths import RESULTS
+from benchmarks.speed.measurements import Measurement, Results
+from benchmarks.speed.timing import RATE, growth
+
+ACCURACY = RESULTS / "accuracy.csv"
+SCHEDULES = ("128 px", "128 px, 6 epochs + 1000", "128 px, 40 epochs + 3500")  # a later one counts more
+SCORES = {"bottle": "image_AUROC", "juice_bottle": "image_AUROC_logical"}
+DATA_STYLE = {"bottle": "o", "juice_bottle": "^"}
+SIDE = 256
+
+
+def achieved(row: Measurement) -> float | None:
+    """Giga multiply-accumulates per second."""
+    return round(row.macs / row.median_ms / 1e6, 1) if row.macs and row.median_ms else None
+
+
+def _millions(number: int | None, unit: float) -> float | None:
+    return None if number is None else round(number / unit, 2)
+
+
+COLUMNS: dict[str, Callable[[Measurement], object]] = {
+    "model": lambda row: row.model,
+    "backend": lambda row: row.backend,
+    "precision": lambda row: row.precision,
+    "median ms": lambda row: row.median_ms,
+    "p95 ms": lambda row: row.p95_ms,
+    "parameters, M": lambda row: _millions(row.parameters, 1e6),
+    "MAC, G": lambda row: _millions(row.macs, 1e9),
+    "G MAC/s": achieved,
+    "over floor": lambda row: row.ratio_to_floor,
+    "peak MiB": lambda row: row.peak_mib,
+}
+
+
+def report(results: Results, path: Path) -> None:
+    """Print the table of batch 1 with throughputs beside the rows, write it with others, and draw the chart.
+
+    Args:
+        results: Rows; those of this machine are shown.
+        path: Their file; table and chart are named after it.
+    """
+    rows = results.of_this_machine()
+    latencies = sorted((row for row in rows if _at(row, SIDE, 1)), key=lambda row: (row.model, row.median_ms or 0))
+    header, cells = [*COLUMNS, "images/s at batch 16"], _with_throughput(rows, latencies)
+    table = Table(*header, title=results.machine)
+    for row in cells:
+        table.add_row(*map(_text, row))
+    Console(width=160).print(table)
+    text = _markdown(results, header, cells)
+    write_text(path.with_suffix(".md"), text)
+    save_chart(_figure(rows, latencies), path)
+
+
+def _at(row: Measurement, size: int | None = None, batch: int | None = None) -> bool:
+    return row.model != RATE and row.what == f"inference {size or _size(row)}" and row.batch == (batch or row.batch)
+
+
+def _size(row: Measurement) -> int:
+    return int(row.what.split()[-1])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _with_throughput(rows: list[Measurement], latencies: list[Measurement]) -> list[list[object]]:
+    throughput = {(row.model, row.backend, row.precision): row.images_per_s for row in rows if _at(row, SIDE, 16)}
+    return [
+        [*(column(row) for column in COLUMNS.values()), throughput.get((row.model, row.backend, row.precision))]
+        for row in latencies
+    ]
+
+
+def _markdown(results: Results, header: list[str], cells: list[list[object]]) -> str:
+    rows = results.of_this_machine()
+    lines = [f"Machine: {results.machine}; matrix product at {results.rate / 1e9:.0f} G multiply-accumulates/s.", ""]
+    lines += markdown_table(header, [list(map(_text, row)) for row in cells], alignment="lll")
+    for name, rest in (("image side", _by_size(rows)), ("batch", _by_batch(rows))):
+        titles = ["model", "backend", "precision", name, "median ms", "images/s", "MAC, G", "peak MiB"]
+        grown = [
+            [*key, x, *map(_text, (row.median_ms, row.images_per_s, _millions(row.macs, 1e9), row.peak_mib))]
+            for key, curve in rest.items()
+            for x, row in curve
+        ]
+        lines += ["", *markdown_table(titles, grown, alignment="lll")]
+        lines += ["", *(_law(key, curve, name) for key, curve in rest.items() if len(curve) > 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _law(key: tuple[str, str, str], curve: list[tuple[int, Measurement]], name: str) -> str:
+    sizes = [x for x, _ in curve]
+    time = growth(sizes, [row.median_ms or 0.0 for _, row in curve])
+    memory = growth(sizes, [row.peak_mib or 0.0 for _, row in curve])
+    return f"- {' '.join(key)}: time grows as {name}^{time:.2f}, peak memory as {name}^{memory:.2f}."
+
+
+Curves = dict[tuple[str, str, str], list[tuple[int, Measurement]]]
+
+
+def _by_size(rows: list[Measurement]) -> Curves:
+    return _curves([(_size(row), row) for row in rows if _at(row, batch=1)])
+
+
+def _by_batch(rows: list[Measurement]) -> Curves:
+    curves = _curves([(row.batch, row) for row in rows if _at(row, SIDE)])
+    return {key: curve for key, curve in curves.items() if len(curve) > 2}
+
+
+def _curves(points: list[tuple[int, Measurement]]) -> Curves:
+    curves: Curves = {}
+    for x, row in sorted(points, key=lambda point: point[0]):
+        curves.setdefault((row.model, row.backend, row.precision), []).append((x, row))
+    return {key: curve for key, curve in curves.items() if len(curve) > 1}
+
+
+def _figure(rows: list[Measurement], latencies: list[Measurement]) -> Figure:
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    first, second, third = figure.subplots(1, 3, width_ratios=[1.6, 1, 1])
+    _draw_accuracy(first, latencies)
+    for axes, curves, name in ((second, _by_size(rows), "image side"), (third, _by_batch(rows), "batch")):
+        for number, (key, curve) in enumerate(curves.items()):
+            sizes = [x for x, _ in curve]
+            style = {"color": f"C{number}", "marker": "."}
+            axes.plot(sizes, [row.median_ms for _, row in curve], label=f"{' '.join(key)}, ms", **style)
+            axes.plot(sizes, [row.peak_mib for _, row in curve], linestyle=":", label="peak MiB", **style)
+        axes.set(xscale="log", yscale="log", xlabel=name, xticks=sorted({x for c in curves.values() for x, _ in c}))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        if curves:
+            axes.legend(fontsize=7)
+    return figure
+
+
+def _draw_accuracy(axes: Axes, latencies: list[Measurement]) -> None:
+    """Draw accuracy over the latency of each model's fastest form; models without accuracy as ticks below."""
+    fastest: dict[str, Measurement] = {}
+    for row in latencies:
+        if row.model not in fastest or (row.median_ms or 0) < (fastest[row.model].median_ms or 0):
+            fastest[row.model] = row
+    accuracy = _accuracy()
+    every = [score for name in fastest for score in accuracy.get(name, {}).values()]
+    lowest, highest = min(every, default=0.5), max(every, default=0.5)
+    span = highest - lowest + 0.05
+    for name, row in fastest.items():
+        scores = accuracy.get(name, {})
+        color = "C3" if name.startswith("SLSG") else "C0"
+        for data, score in scores.items():
+            axes.plot(row.median_ms, score, DATA_STYLE[data], color=color)
+        top = max(scores.values(), default=lowest - 0.2 * span)
+        if not scores:
+            axes.plot(row.median_ms, top, "|", color="grey", markersize=12)
+        label = f"{name}, {row.precision}"
+        place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        axes.annotate(label, (row.median_ms, top), rotation=90, fontsize=7, **place)
+    for data, marker in DATA_STYLE.items():
+        axes.plot([], [], marker, color="grey", label=f"{data}, {SCORES[data]}")
+    axes.set(xscale="log", xlabel="milliseconds per image, batch 1, fastest form", ylabel="image AUROC")
+    axes.set_ylim(lowest - 0.3 * span, highest + 0.55 * span)  # room for names
+    axes.set_yticks([tick for tick in axes.get_yticks() if lowest - 0.05 <= tick <= 1])
+    axes.set_title("accuracy at 128 px, longest schedule measured; ticks: not measured", fontsize=8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="center right")
+
+
+def _accuracy() -> dict[str, dict[str, float]]:
+    """Mean over seeds of the longest schedule, by model and category."""
+    seeds: dict[tuple[str, str, str], list[float]] = {}
+    for row in read_rows(ACCURACY):
+        column = SCORES.get(row["category"])
+        if column and row.get(column) and row["schedule"] in SCHEDULES and row["data"].startswith("MVTec"):
+            seeds.setdefault((row["schedule"], row["model"], row["category"]), []).append(float(row[column]))
+    scores: dict[str, dict[str, float]] = {}
+    for schedule, model, category in sorted(seeds, key=lambda key: SCHEDULES.index(key[0])):
+        scores.setdefault(model, {})[category] = statistics.mean(seeds[schedule, model, category])
+    return scores
