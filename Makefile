@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CATEGORY ?= bottle
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint results clean
 
 install: $(INSTALLED)
 
@@ -27,6 +27,10 @@ lint: install
 
 test: lint
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
+# the tables in documents whose figures are in benchmarks/results
+results: install
+	$(BIN)/python -m benchmarks.common.tables
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

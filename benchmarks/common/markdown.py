@@ -1,6 +1,7 @@
-"""Tables in Markdown."""
+"""Tables in Markdown, and the numbers in them."""
 
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 ALIGNMENT = {"l": "---", "r": "---:"}
 
@@ -22,4 +23,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], alig
 
 
 def _line(cells: Sequence[object]) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    return "|" + "".join(f" {text} |" if (text := str(cell)) else " |" for cell in cells)
+
+
+def fixed(value: float | Decimal, digits: int) -> str:
+    """Write a number with so many digits after the point, halves rounded up, thousands apart."""
+    exact = value if isinstance(value, Decimal) else Decimal(str(value))
+    return f"{exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):,}"

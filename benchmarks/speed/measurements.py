@@ -76,8 +76,7 @@ class Results:
     def __init__(self, path: Path, fresh: bool = False) -> None:
         self.path = path
         self.machine = machine()
-        rows = [_parse(row) for row in read_rows(path)]
-        self.rows = [row for row in rows if not (fresh and row.machine == self.machine)]
+        self.rows = [row for row in read_measurements(path) if not (fresh and row.machine == self.machine)]
 
     def find(self, what: str, model: str, backend: str, precision: str, batch: int) -> Measurement | None:
         """Look up this machine's row."""
@@ -107,6 +106,11 @@ class Results:
         keys = {row.key for row in new}
         self.rows = [row for row in self.rows if row.key not in keys] + new
         write_rows(self.path, [field.name for field in fields(Measurement)], map(asdict, self.rows))
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Read a file of rows, of all machines."""
+    return [_parse(row) for row in read_rows(path)]
 
 
 def _parse(row: Mapping[str, str]) -> Measurement:

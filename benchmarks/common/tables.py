@@ -1,0 +1,28 @@
+"""Rewrites the marked tables of README.md, RESULTS.md and BEYOND_THE_PAPER.md from ``benchmarks/results``.
+
+``make results``, or ``python -m benchmarks.common.tables``. A new table is a function in ``accuracy/tables.py`` or
+``speed/tables.py``, and its mark in a document.
+"""
+
+from benchmarks.accuracy.tables import TABLES as ACCURACY_TABLES
+from benchmarks.common.documents import fill
+from benchmarks.common.files import write_text
+from benchmarks.common.paths import BENCHMARKS, ROOT
+from benchmarks.speed.tables import TABLES as SPEED_TABLES
+
+DOCUMENTS = (ROOT / "README.md", BENCHMARKS / "RESULTS.md", BENCHMARKS / "BEYOND_THE_PAPER.md")
+TABLES = {**ACCURACY_TABLES, **SPEED_TABLES}
+
+
+def main() -> None:
+    """Rewrite the documents whose tables have changed, and name them."""
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        filled = fill(text, TABLES)
+        if filled != text:
+            write_text(document, filled)
+        print(f"{document.relative_to(ROOT)}: {'as it was' if filled == text else 'rewritten'}")
+
+
+if __name__ == "__main__":
+    main()
