@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.models import schedule
+from benchmarks.accuracy.matrix import schedule
 from benchmarks.common.files import write_text
 from benchmarks.common.markdown import markdown_table
 

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 
 from benchmarks.ablations.report import FULL, of_matrix, report
 from benchmarks.accuracy.jobs import AccuracyJobs
-from benchmarks.accuracy.models import read_matrix
+from benchmarks.accuracy.matrix import read_matrix
 from benchmarks.accuracy.rows import Rows
 from benchmarks.accuracy.runners import make_runner
 from benchmarks.common.paths import RESULTS

@@ -15,14 +15,10 @@ from lightning.pytorch import Callback, seed_everything
 
 from anomalib_slsg.memory import return_freed_memory
 from anomalib_slsg.metrics import AnomalyMapWriter
+from benchmarks.accuracy.data import check_test_images, digest_of_images, make_datamodule
+from benchmarks.accuracy.matrix import is_slsg
 from benchmarks.accuracy.metrics import RawMetrics
-from benchmarks.accuracy.models import (
-    check_test_images,
-    digest_of_images,
-    is_slsg,
-    make_datamodule,
-    make_model,
-)
+from benchmarks.accuracy.models import make_model
 from benchmarks.accuracy.rows import METRICS, Rows
 from benchmarks.common.files import write_text
 from benchmarks.common.slsg import left_out

@@ -6,8 +6,9 @@ from typing import Any
 
 from anomalib.pipelines.components.base import JobGenerator
 
+from benchmarks.accuracy.data import digest
 from benchmarks.accuracy.job import AccuracyJob
-from benchmarks.accuracy.models import digest, is_slsg, schedule
+from benchmarks.accuracy.matrix import is_slsg, schedule
 from benchmarks.accuracy.rows import Rows
 from benchmarks.common.slsg import PRETRAINING_DEPENDS_ON
 

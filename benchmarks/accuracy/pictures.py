@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from anomalib_slsg.metrics.anomaly_maps import read_map
 from anomalib_slsg.utils.files import write_atomically
+from benchmarks.accuracy.data import make_datamodule
 from benchmarks.accuracy.job import AccuracyJob
 from benchmarks.accuracy.jobs import AccuracyJobs
-from benchmarks.accuracy.models import make_datamodule, read_matrix
+from benchmarks.accuracy.matrix import read_matrix
 from benchmarks.accuracy.rows import Rows
 
 MATRIX = Path(__file__).parent / "short.yaml"

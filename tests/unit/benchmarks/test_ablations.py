@@ -37,7 +37,7 @@ def test_ablations_of_juice_bottle_share_a_pre_training(tmp_path: Path) -> None:
     """It takes the paper's 40 epochs; a row that pre-trains otherwise belongs to Table 4, which is not run there."""
     from benchmarks.ablations.run import MATRIX, PAPERS_FIGURES, with_ablations
     from benchmarks.accuracy.jobs import AccuracyJobs
-    from benchmarks.accuracy.models import read_matrix
+    from benchmarks.accuracy.matrix import read_matrix
     from benchmarks.accuracy.rows import Rows
 
     entries = [entry for entry in yaml.safe_load(PAPERS_FIGURES.read_text()) if entry["table"] != 4]

@@ -1,0 +1,45 @@
+"""A matrix of models, data and seeds, which a YAML file describes."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.common.slsg import merge, read_config, training_length
+
+
+def read_matrix(path: Path, image_size: int | None = None, seeds: list[int] | None = None) -> dict[str, Any]:
+    """Read a matrix of models, data and seeds.
+
+    Args:
+        path: YAML file.
+        image_size: Side of the images, in place of the file's.
+        seeds: In place of the file's.
+
+    Returns:
+        The matrix. Models with a ``config``, a list such as ``[model/fast]``, have the options of these files of
+        ``configs``, changed by their own.
+    """
+    matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for model in matrix.get("models", []):
+        for name in reversed(model.pop("config", [])):
+            model["init_args"] = merge(read_config(name), model.get("init_args") or {})
+    if image_size is not None:
+        matrix["image_size"] = [image_size] * 2
+    if seeds is not None:
+        matrix["seeds"] = seeds
+    return matrix
+
+
+def is_slsg(entry: dict[str, Any]) -> bool:
+    """Tell whether a model's entry is one of SLSG."""
+    return str(entry["class_path"]).endswith("Slsg")
+
+
+def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
+    """Tell in a few words how a model is trained."""
+    size = f"{image_size[0]} px" if image_size[0] == image_size[1] else f"{image_size[0]}x{image_size[1]} px"
+    if not is_slsg(entry):
+        return size
+    epochs, steps = training_length(entry.get("init_args") or {}, entry.get("trainer", {}).get("max_steps"))
+    return f"{size}, {epochs} epochs + {steps}"
