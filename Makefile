@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CATEGORY ?= bottle
 
-.PHONY: install demo test lint results clean
+.PHONY: install demo test test-fast lint results clean
 
 install: $(INSTALLED)
 
@@ -25,8 +25,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: lint
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(PYTEST)
+
+# after every edit: no linters, and no tests that are marked as slow
+test-fast: install
+	$(PYTEST) -m "not slow"
 
 # the tables in documents whose figures are in benchmarks/results
 results: install

@@ -1,55 +1,23 @@
 """Tiny models, engines and runs of the real command line."""
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from anomalib.cli import AnomalibCLI
 from anomalib.data import Folder
 from anomalib.engine import Engine
-from lightning.pytorch import seed_everything
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.pretraining.options import PretrainingOptions
-
-TIMEOUT_SECONDS = 300
-METRIC_ROW = re.compile(r"│\s*((?:image|pixel)_\w+)\s*│\s*([-+.\deinfa]+)\s*│")
-TINY_MODEL = {
-    "backbone": "test_efficientnet",
-    "encoder_weights": None,
-    "image_size": (32, 32),
-    "visualizer": False,
-}
+from tests.support.commands import CommandOutput, run_anomalib
+from tests.support.models import tiny_slsg
+from tests.support.training import checkpoints_of, drawn_parts, quiet_engine
 
 MakeModel = Callable[..., Slsg]
 MakeEngine = Callable[..., Engine]
 MakeFolder = Callable[..., Folder]
-
-
-@dataclass(frozen=True)
-class CommandOutput:
-    """What a run of the command line left."""
-
-    code: int
-    text: str
-    root: Path
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Metrics of the printed table."""
-        return {name: float(value) for name, value in METRIC_ROW.findall(self.text)}
-
-    @property
-    def sentence(self) -> str:
-        """The text without line breaks and repeated spaces, for searching."""
-        return " ".join(self.text.split())
 
 
 RunCommand = Callable[..., CommandOutput]
@@ -67,25 +35,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def run_command() -> RunCommand:
     """Run ``anomalib`` as users do, in a process of its own."""
-    executable = Path(sys.executable).parent / "anomalib"
-
-    def run(root: Path, *arguments: str, expect: int | None = 0, **environment: str) -> CommandOutput:
-        # wide enough that no message is broken over two lines; on the processor, as the models in this process
-        settings = {"COLUMNS": "1000", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-        finished = subprocess.run(
-            [str(executable), *arguments],
-            cwd=root,
-            env={**os.environ, **settings, **environment},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        text = finished.stdout + finished.stderr
-        assert expect is None or finished.returncode == expect, text
-        return CommandOutput(finished.returncode, text, root)
-
-    return run
+    return run_anomalib
 
 
 @pytest.fixture(scope="session")
@@ -158,46 +108,19 @@ def parse_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[.
 @pytest.fixture(scope="session")
 def make_model() -> MakeModel:
     """Make a tiny model; the arguments are those of ``Slsg``, and ``seed`` for its random weights."""
-
-    def make(seed: int = 1, **options: Any) -> Slsg:
-        seed_everything(seed, verbose=False)
-        defaults = {**TINY_MODEL, "pretraining": PretrainingOptions(epochs=1)}
-        if "pre_processor" in options:
-            defaults.pop("image_size")
-        return Slsg(**{**defaults, **options})
-
-    return make
+    return tiny_slsg
 
 
 @pytest.fixture(scope="session")
 def make_engine() -> MakeEngine:
     """Make an engine that is quiet and runs on the CPU; the arguments are those of the trainer."""
-
-    def make(root: Path, **arguments: Any) -> Engine:
-        quiet = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
-        return Engine(default_root_dir=root, **{**quiet, **arguments})
-
-    return make
+    return quiet_engine
 
 
 @pytest.fixture(scope="session")
 def make_folder(folder_tree: Path) -> MakeFolder:
     """Make the data module of the drawn folder; arguments replace those of ``Folder``."""
-
-    def make(**arguments: Any) -> Folder:
-        defaults: dict[str, Any] = {
-            "name": "parts",
-            "root": folder_tree,
-            "normal_dir": "good",
-            "normal_test_dir": "good_test",
-            "abnormal_dir": "bad",
-            "mask_dir": "mask",
-            "val_split_mode": "same_as_test",
-            "num_workers": 0,
-        }
-        return Folder(**{**defaults, **arguments})
-
-    return make
+    return lambda **arguments: drawn_parts(**{"root": folder_tree, **arguments})
 
 
 @dataclass(frozen=True)
@@ -216,7 +139,7 @@ class Fitted:
     @property
     def checkpoint(self) -> Path:
         """The model's checkpoint."""
-        return self.folder / "weights" / "lightning" / "model.ckpt"
+        return checkpoints_of(self.engine) / "model.ckpt"
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.simulation import SimulationOptions
+from tests.support.trees import copy_images
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel, RunCommand
@@ -34,10 +35,7 @@ def cut(path: Path) -> None:
 def broken_folder(folder_tree: Path, tmp_path: Path) -> Path:
     """A copy of the training images whose last one is truncated."""
     folder = tmp_path / "broken"
-    folder.mkdir()
-    for path in (folder_tree / "good").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    cut(folder / "007.png")
+    cut(copy_images(folder_tree / "good", folder)[-1])
     return folder
 
 
@@ -119,10 +117,10 @@ def test_a_fit_without_training_is_one(
     assert engine.trainer.global_step == 0
 
 
-def test_size_and_pre_processor_may_say_the_same() -> None:
+def test_size_and_pre_processor_may_say_the_same(make_model: "MakeModel") -> None:
     """anomalib's tiled ensembles always give one."""
     same = PreProcessor(Resize((32, 48)))
-    assert Slsg("test_efficientnet", None, image_size=(32, 48), pre_processor=same).pre_processor is same
+    assert make_model(image_size=(32, 48), pre_processor=same).pre_processor is same
 
 
 def test_exports_of_models_that_do_not_resize_ask_for_a_size(make_model: "MakeModel", tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.pretraining.callback import GenerativePretraining
+from tests.support.trees import copy_images, resized
 
 if TYPE_CHECKING:
     from tests.integration.conftest import CommandOutput, MakeEngine, RunCommand
@@ -188,13 +189,11 @@ def test_exported_model_gives_the_scores_of_the_engine(
     tmp_path: Path,
     side: int,
 ) -> None:
-    for path in (folder_tree / "bad").iterdir():
-        image = cv2.resize(cv2.imread(str(path)), (side, side), interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(tmp_path / path.name), image)
+    copy_images(folder_tree / "bad", tmp_path / "images", change=resized(side))
     model = Slsg.load_from_checkpoint(trained_checkpoint, visualizer=False)
     # bfloat16 turns the last digit of a resized image into one of the sixth of a score
     model.model.auto_bfloat16 = inferencer.model.model.auto_bfloat16 = False
-    predictions = make_engine(tmp_path / "results").predict(model, dataset=PredictDataset(tmp_path))
+    predictions = make_engine(tmp_path / "results").predict(model, dataset=PredictDataset(tmp_path / "images"))
     assert len(predictions) == 4
     for expected in predictions:
         found = inferencer.predict(expected.image_path[0])

@@ -11,9 +11,8 @@ import yaml
 from anomalib.cli import AnomalibCLI
 
 from anomalib_slsg import Slsg
+from tests.support.paths import CONFIGS, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-CONFIGS = REPOSITORY / "configs"
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 PAPER = yaml.safe_load((REPOSITORY / "benchmarks" / "ablations.yaml").read_text())

@@ -5,24 +5,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from anomalib.data import Folder, PredictDataset
-from anomalib.deploy import CompressionType, OpenVINOInferencer
+from anomalib.deploy import CompressionType
 from anomalib.engine import Engine
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.normality.composition import Composition
 from anomalib_slsg.normality.places import FeatureDistance
+from tests.support.deployed import assert_deployed_alike, kind_before, operations_of
+from tests.support.paths import REPOSITORY
+from tests.support.trees import copy_images, resized
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, RunCommand
 
 SIDE = 64  # of the drawn images; the model resizes them to 32
 EXECUTED = ("layerType", "runtimePrecision", "originalLayersNames")  # what OpenVINO tells of compiled operations
-FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 @pytest.fixture(autouse=True)
@@ -31,27 +31,12 @@ def _cache_of_compiled_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.chdir(tmp_path)
 
 
-def _images(folder_tree: Path, root: Path, side: int) -> list[Path]:
-    paths = []
-    for path in sorted((folder_tree / "bad").iterdir()):
-        paths.append(root / path.name)
-        cv2.imwrite(str(paths[-1]), cv2.resize(cv2.imread(str(path)), (side, side), interpolation=cv2.INTER_AREA))
-    return paths
-
-
 def _assert_equal(model: Slsg, engine: Engine, exported: Path, images: list[Path], tolerance: float) -> None:
     model.model.auto_bfloat16 = False
-    inferencer = OpenVINOInferencer(exported, device="CPU", config=FULL_PRECISION)
     predictions = engine.predict(model, dataset=PredictDataset(images[0].parent))
     assert predictions is not None
     assert len(predictions) == len(images)
-    for expected in predictions:
-        found = inferencer.predict(expected.image_path[0])
-        np.testing.assert_allclose(
-            np.squeeze(found.anomaly_map), expected.anomaly_map.squeeze().numpy(), atol=tolerance
-        )
-        assert np.squeeze(found.pred_score) == pytest.approx(expected.pred_score.item(), abs=tolerance)
-        assert bool(np.squeeze(found.pred_label)) == expected.pred_label.item()
+    assert_deployed_alike(exported, predictions, tolerance)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
@@ -70,9 +55,7 @@ def test_command_line_exports_what_the_engine_computes(
     exported = tmp_path / "exported" / "weights" / kind / ("model.onnx" if kind == "onnx" else "model.xml")
     model = Slsg.load_from_checkpoint(trained_checkpoint, visualizer=False)
     for side in (SIDE, 90, 24):
-        folder = tmp_path / str(side)
-        folder.mkdir()
-        images = _images(folder_tree, folder, side)
+        images = copy_images(folder_tree / "bad", tmp_path / str(side), change=resized(side))
         _assert_equal(model, make_engine(tmp_path / f"results{side}"), exported, images, 1e-4)
 
 
@@ -115,8 +98,8 @@ def test_compressed_models_stay_close(
     exported = loaded.to_openvino(
         tmp_path / "exported", input_size=input_size, compression_type=compression, datamodule=datamodule
     )
-    (tmp_path / "images").mkdir()
-    images = _images(folder_tree, tmp_path / "images", SIDE if input_size is None else input_size[0])
+    side = SIDE if input_size is None else input_size[0]
+    images = copy_images(folder_tree / "bad", tmp_path / "images", change=resized(side))
     _assert_equal(loaded, make_engine(tmp_path / "results"), exported, images, tolerance)
 
 
@@ -124,20 +107,14 @@ def test_quantised_models_leave_the_image_and_similarities_unrounded(
     loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     """Neighbours chosen from rounded similarities would be others; rounded grey images would have colours."""
-    import openvino
-
     datamodule = make_folder(eval_batch_size=2)
     loaded.model.seg_net.feature_distance = loaded.model.seg_net.composition = None
     exported = loaded.to_openvino(
         tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ, datamodule=datamodule
     )
-    operations = openvino.Core().read_model(exported).get_ordered_ops()
+    operations = operations_of(exported)
     before = {
-        kind: [
-            operation.input_value(0).get_node().get_type_name()
-            for operation in operations
-            if operation.get_type_name() == kind
-        ]
+        kind: [kind_before(operation) for operation in operations if operation.get_type_name() == kind]
         for kind in ("MatMul", "Convolution")
     }
     assert before["MatMul"]
@@ -164,8 +141,6 @@ def test_what_measures_features_stays_unrounded(
     kept: str, loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     """Each by itself: from the image to what is made of the distance nothing is rounded, but in the decoder."""
-    import openvino
-
     seg_net = loaded.model.seg_net
     for part in {"feature_distance", "composition"} - {kept}:
         setattr(seg_net, part, None)
@@ -173,8 +148,7 @@ def test_what_measures_features_stays_unrounded(
     exported = loaded.to_openvino(
         tmp_path, input_size=(32, 32), compression_type=CompressionType.INT8_PTQ, datamodule=make_folder()
     )
-    graph = openvino.Core().read_model(exported)
-    operations = {operation.get_friendly_name(): operation for operation in graph.get_ordered_ops()}
+    operations = {operation.get_friendly_name(): operation for operation in operations_of(exported)}
     producers = {
         name: [value.get_node().get_friendly_name() for value in operation.input_values()]
         for name, operation in operations.items()
@@ -250,10 +224,8 @@ def test_compressed_weights_answer_as_the_network_does(
     whole = loaded.to_openvino(tmp_path / "whole")
     exported = loaded.to_openvino(tmp_path / "exported", compression_type=CompressionType.INT8)
     assert exported.with_suffix(".bin").stat().st_size < whole.with_suffix(".bin").stat().st_size
-    (tmp_path / "images").mkdir()
-    _assert_equal(
-        loaded, make_engine(tmp_path / "results"), exported, _images(folder_tree, tmp_path / "images", SIDE), 2e-2
-    )
+    images = copy_images(folder_tree / "bad", tmp_path / "images", change=resized(SIDE))
+    _assert_equal(loaded, make_engine(tmp_path / "results"), exported, images, 2e-2)
 
 
 def test_normal_images_alone_are_enough_for_quantisation(loaded: Slsg, folder_tree: Path, tmp_path: Path) -> None:
@@ -287,7 +259,7 @@ def test_what_deployment_costs_is_printed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     import deployed_accuracy
 
     forms = {name: form for name, form in deployed_accuracy.OPENVINO_FORMS.items() if name == "openvino, FP32"}

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import yaml
-from anomalib.data import ImageBatch, MVTecLOCO
+from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule, Padim, Patchcore
 from anomalib.post_processing import PostProcessor
@@ -22,6 +21,8 @@ from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC, SP
 from anomalib_slsg.metrics.anomaly_maps import read_map
 from anomalib_slsg.metrics.evaluate import evaluate, main
 from anomalib_slsg.utils.images import read_image
+from tests.support.training import drawn_loco
+from tests.support.trees import copy_loco_tree
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeModel, RunCommand
@@ -33,14 +34,7 @@ SIZE = (32, 32)
 @pytest.fixture(scope="module")
 def loco_root(mvtec_loco_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy of the drawn tree with a configuration of its defects."""
-    root = tmp_path_factory.mktemp("loco_metrics") / "loco"
-    shutil.copytree(mvtec_loco_tree, root)
-    (root / "part" / "defects_config.json").write_text(json.dumps(CONFIG))
-    return root
-
-
-def _data(root: Path) -> MVTecLOCO:
-    return MVTecLOCO(root=root, category="part", num_workers=0)
+    return copy_loco_tree(mvtec_loco_tree, tmp_path_factory.mktemp("loco_metrics") / "loco", CONFIG)
 
 
 def _padim(normalise: bool) -> Padim:
@@ -68,7 +62,7 @@ def test_slsg_measures_spro_on_loco_trees_by_itself(
     make_model: "MakeModel", make_engine: "MakeEngine", loco_root: Path, tmp_path: Path
 ) -> None:
     engine, model = make_engine(tmp_path, max_steps=1), make_model()
-    (metrics,) = engine.train(model, datamodule=_data(loco_root))
+    (metrics,) = engine.train(model, datamodule=drawn_loco(loco_root))
     found = [metrics[f"pixel_AUSPRO_{kind}"] for kind in ("logical", "structural", "mean")]
     assert all(0 <= value <= 1 for value in found)
     assert found[2] == pytest.approx((found[0] + found[1]) / 2, abs=1e-6)
@@ -82,8 +76,8 @@ def test_other_models_and_their_raw_maps_on_disk(
     torch.manual_seed(0)
     model = make(False)
     engine = make_engine(tmp_path, callbacks=[AnomalyMapWriter(str(tmp_path / "maps"))])
-    engine.fit(model, datamodule=_data(loco_root))
-    (metrics,) = engine.test(model, datamodule=_data(loco_root), verbose=False)
+    engine.fit(model, datamodule=drawn_loco(loco_root))
+    (metrics,) = engine.test(model, datamodule=drawn_loco(loco_root), verbose=False)
     found = evaluate(loco_root, "part", tmp_path / "maps", (0.3,)).auc_spro
     assert metrics["AUSPRO_0.3_mean"] == pytest.approx(found["mean"]["0.3"], abs=1e-6)
     assert metrics["pixel_AUSPRO_0.3_logical"] == pytest.approx(found["logical_anomalies"]["0.3"], abs=1e-6)
@@ -95,8 +89,8 @@ def test_curve_is_there_after_the_test(make_engine: "MakeEngine", loco_root: Pat
     """As the metrics' README uses it; the trainer has reset its metrics by then."""
     torch.manual_seed(0)
     model, engine = _padim(False), make_engine(tmp_path)
-    engine.fit(model, datamodule=_data(loco_root))
-    (metrics,) = engine.test(model, datamodule=_data(loco_root), verbose=False)
+    engine.fit(model, datamodule=drawn_loco(loco_root))
+    (metrics,) = engine.test(model, datamodule=drawn_loco(loco_root), verbose=False)
     (curve,) = [metric for metric in model.evaluator.test_metrics if isinstance(metric, SPROCurve)]
     fpr, spro, thresholds = curve.points()
     assert len(fpr) == len(spro) == len(thresholds) > 2
@@ -114,8 +108,8 @@ def test_written_maps_are_not_normalised(
     model = _padim(normalise=True)
     writer = AnomalyMapWriter(str(tmp_path / "maps"), category="renamed", full_size=full_size)
     engine = make_engine(tmp_path, callbacks=[writer])
-    engine.fit(model, datamodule=_data(loco_root))
-    engine.test(model, datamodule=_data(loco_root), verbose=False)
+    engine.fit(model, datamodule=drawn_loco(loco_root))
+    engine.test(model, datamodule=drawn_loco(loco_root), verbose=False)
     images = sorted((loco_root / "part" / "test").glob("*/*.png"))
     assert len(images) == 7
     for path in images:
@@ -134,9 +128,9 @@ def test_maps_of_a_part_of_the_image_are_refused(make_engine: "MakeEngine", loco
     pre_processor = PreProcessor(transform=Compose([Resize((64, 64), antialias=True), CenterCrop(32)]))
     model = Padim(**_options(False) | {"n_features": 20, "pre_processor": pre_processor})
     engine = make_engine(tmp_path, callbacks=[AnomalyMapWriter(str(tmp_path / "maps"))])
-    engine.fit(model, datamodule=_data(loco_root))
+    engine.fit(model, datamodule=drawn_loco(loco_root))
     with pytest.raises(ValueError, match="AnomalyMapWriter: CenterCrop gives maps of another part of the image"):
-        engine.test(model, datamodule=_data(loco_root), verbose=False)
+        engine.test(model, datamodule=drawn_loco(loco_root), verbose=False)
     assert not (tmp_path / "maps").exists()
 
 
@@ -145,7 +139,7 @@ def test_maps_are_judged_by_what_is_tested(
 ) -> None:
     """Lightning keeps the data module of the run before where loaders are given."""
     flipping = RandomHorizontalFlip()
-    plain, flipped = _data(loco_root), _data(loco_root)
+    plain, flipped = drawn_loco(loco_root), drawn_loco(loco_root)
     for data in (plain, flipped):
         data.setup()
     flipped.test_data.augmentations = flipping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from anomalib.data import Folder, MVTecAD, MVTecLOCO, PredictDataset
+from anomalib.data import Folder, MVTecAD, PredictDataset
 from anomalib.models import get_model
 from anomalib.utils.serialization import anomalib_safe_globals
 
@@ -17,6 +17,8 @@ from anomalib_slsg.checkpoint_options import NETWORK_OPTIONS
 from anomalib_slsg.networks import SegNet
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
+from tests.support.models import TINY_OPTIONS, assert_same_weights, seeded_slsg, weights_of
+from tests.support.training import drawn_loco
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel
@@ -41,7 +43,7 @@ def test_mvtec_ad(make_model: "MakeModel", make_engine: "MakeEngine", mvtec_ad_t
 def test_mvtec_loco_tells_the_types_of_anomaly_apart(
     make_model: "MakeModel", make_engine: "MakeEngine", mvtec_loco_tree: Path, tmp_path: Path
 ) -> None:
-    datamodule = MVTecLOCO(root=mvtec_loco_tree, category="part", num_workers=0)
+    datamodule = drawn_loco(mvtec_loco_tree)
     engine, model = make_engine(tmp_path, max_steps=1), make_model()
     (metrics,) = engine.train(model, datamodule=datamodule)
     types = {f"image_AUROC_{name}" for name in ("logical", "structural", "mean")}
@@ -108,7 +110,7 @@ def test_a_user_s_setup_runs_once_where_a_checkpoint_is_loaded(
 def test_loading_a_seeded_model_leaves_the_caller_s_random_numbers(
     make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    seeded = Slsg("test_efficientnet", None, image_size=(32, 32), pretraining=None, visualizer=False, seed=3)
+    seeded = seeded_slsg(3, pretraining=None)
     engine = make_engine(tmp_path, max_steps=1)
     engine.fit(seeded, make_folder())
     torch.manual_seed(1)
@@ -165,8 +167,7 @@ def test_same_seed_same_weights(
         make_engine(tmp_path, max_steps=2).fit(model, make_folder())
         weights[seed] = model.model.state_dict()
     first = fitted.model.model.state_dict()
-    for name, tensor in weights[1].items():
-        torch.testing.assert_close(tensor, first[name], atol=1e-6, rtol=1e-5, msg=lambda text, name=name: name + text)
+    assert_same_weights(weights[1], first)
     changed = [name for name, tensor in weights[2].items() if name.endswith("weight") and tensor.ndim == 4]
     assert changed
     assert not any(torch.equal(weights[2][name], first[name]) for name in changed)
@@ -192,7 +193,7 @@ def test_fit_twice_pre_trains_once(
 ) -> None:
     model = make_model()
     make_engine(tmp_path, max_steps=1).fit(model, make_folder())
-    encoder = {name: tensor.clone() for name, tensor in model.model.seg_net.encoder.state_dict().items()}
+    encoder = weights_of(model.model.seg_net.encoder)
     second = make_engine(tmp_path, max_steps=1)
     second.fit(model, make_folder())
     assert not (Path(second.trainer.default_root_dir) / "images").exists()
@@ -259,12 +260,10 @@ def test_anomalib_s_own_way_to_name_models_makes_one_that_comes_back(
 ) -> None:
     """Its benchmark and tiled ensembles go this way, which turns options into OmegaConf's containers."""
     arguments = {
-        "backbone": "test_efficientnet",
-        "encoder_weights": None,
+        **TINY_OPTIONS,
         "image_size": [32, 32],
         "pretraining": {"epochs": 1, "large_mask_sides": [20, 60]},
         "simulation": {"logical_opacity": [0.75, 0.875]},
-        "visualizer": False,
     }
     model = get_model({"class_path": "anomalib_slsg.Slsg", "init_args": arguments})
     assert isinstance(model, Slsg)

@@ -8,35 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from anomalib.engine import Engine
 from lightning.pytorch import Callback
-from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
 from anomalib_slsg import GenerativePretraining, Slsg
 from anomalib_slsg.pretraining.callback import FILE_NAME
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from tests.support.models import assert_same_weights, parameters_of, weights_of
+from tests.support.training import checkpoints_of
+from tests.support.watching import PretrainingSteps
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
 FOUR_STEPS = PretrainingOptions(epochs=2)  # eight images, six a step
-
-
-class ActAt(DummyLogger):
-    """Does something as soon as the losses of a step of the pre-training arrive."""
-
-    def __init__(self, step: int, action: Callable[[], object]) -> None:
-        super().__init__()
-        self.step, self.action = step, action
-        self.seen: list[int] = []
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if step is None or "pretraining/l1" not in metrics:
-            return
-        self.seen.append(step)
-        if step == self.step:
-            self.action()
 
 
 class Rates(Callback):
@@ -62,24 +47,12 @@ def break_down() -> None:
 
 def encoder_of(model: Slsg) -> dict[str, Tensor]:
     """The encoder's weights."""
-    return {name: tensor.clone() for name, tensor in model.model.seg_net.encoder.state_dict().items()}
+    return weights_of(model.model.seg_net.encoder)
 
 
 def trainable_encoder_of(model: Slsg) -> dict[str, Tensor]:
     """The encoder's weights without the statistics of batch norm."""
-    return {name: tensor.detach().clone() for name, tensor in model.model.seg_net.encoder.named_parameters()}
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """Compare weights."""
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(tensor, other[name], atol=1e-6, rtol=1e-5, msg=lambda text, name=name: name + text)
-
-
-def folder_of(engine: Engine) -> Path:
-    """Where the engine's checkpoints are."""
-    return Path(engine.trainer.default_root_dir) / "weights" / "lightning"
+    return parameters_of(model.model.seg_net.encoder)
 
 
 @pytest.fixture
@@ -117,22 +90,22 @@ def test_pre_training_goes_on_where_it_stopped(
     error: type[BaseException],
     saved_step: int,
 ) -> None:
-    stopper = ActAt(3, action)
+    stopper = PretrainingSteps(3, action)
     engine = make_engine(tmp_path, max_steps=1, logger=stopper, log_every_n_steps=1)
     with pytest.raises(error):
         engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
-    assert stopper.seen == [1, 2, 3]
-    file = folder_of(engine) / FILE_NAME
+    assert stopper.steps == [1, 2, 3]
+    file = checkpoints_of(engine) / FILE_NAME
     assert [path.name for path in file.parent.iterdir()] == [FILE_NAME]
 
     # another seed, as in a new process: the checkpoint brings its own
     model = make_model(seed=9, pretraining=FOUR_STEPS)
-    watcher = ActAt(-1, break_down)
+    watcher = PretrainingSteps()
     resumed = make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1)
     resumed.fit(model, make_folder(), ckpt_path=file)
-    assert watcher.seen == list(range(saved_step + 1, 5))
-    assert_same(encoder_of(model), uninterrupted)
-    assert [path.name for path in folder_of(resumed).iterdir()] == ["model.ckpt"]
+    assert watcher.steps == list(range(saved_step + 1, 5))
+    assert_same_weights(encoder_of(model), uninterrupted)
+    assert [path.name for path in checkpoints_of(resumed).iterdir()] == ["model.ckpt"]
 
 
 @pytest.mark.parametrize("of_the_user", [False, True], ids=["the model's", "the user's"])
@@ -144,7 +117,7 @@ def test_time_is_up_while_pre_training(
     engine = make_engine(tmp_path, max_steps=1, max_time={"milliseconds": 1}, logger=False, callbacks=callbacks)
     with pytest.raises(TimeoutError, match=r"trainer\.max_time is over at step 0 of 4 .* goes on from .*pretraining"):
         engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
-    file = folder_of(engine) / FILE_NAME
+    file = checkpoints_of(engine) / FILE_NAME
     assert file.exists()
     model, resumed = make_model(pretraining=FOUR_STEPS), make_engine(tmp_path, max_steps=1, logger=False)
     resumed.fit(model, make_folder(), ckpt_path=file)
@@ -159,14 +132,14 @@ def test_segmentation_goes_on_where_it_stopped(
     first.fit(model, make_folder())
     encoder = encoder_of(model)
 
-    rates, watcher = Rates(), ActAt(-1, break_down)
+    rates, watcher = Rates(), PretrainingSteps()
     resumed = make_model(seed=9)
     second = make_engine(tmp_path, max_steps=4, callbacks=[rates], logger=watcher, log_every_n_steps=1)
     second.fit(resumed, make_folder(), ckpt_path=first.best_model_path)
-    assert watcher.seen == []
+    assert watcher.steps == []
     assert second.trainer.global_step == 4
     assert len(rates.noted) == 3
-    assert_same(encoder_of(resumed), encoder)
+    assert_same_weights(encoder_of(resumed), encoder)
 
 
 def test_rate_follows_one_cosine_when_training_is_prolonged(
@@ -198,13 +171,13 @@ def test_finished_pre_training_is_shared(
     assert content["backbone"] == "test_efficientnet"
     written = file.stat().st_mtime_ns
 
-    watcher = ActAt(-1, break_down)
+    watcher = PretrainingSteps()
     with caplog.at_level("INFO", logger="anomalib_slsg"):
         make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1).fit(second, make_folder())
     assert f"Pre-training skipped: encoder loaded from {file}" in caplog.text
-    assert watcher.seen == []
+    assert watcher.steps == []
     assert file.stat().st_mtime_ns == written
-    assert_same(encoder_of(second), encoder_of(first))
+    assert_same_weights(encoder_of(second), encoder_of(first))
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainable_encoder_of(first).items())
 
 
@@ -225,11 +198,11 @@ def test_weights_of_another_backbone_are_refused_by_name(
 def test_null_turns_pre_training_off(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    model, watcher = make_model(pretraining=None), ActAt(-1, break_down)
+    model, watcher = make_model(pretraining=None), PretrainingSteps()
     before = trainable_encoder_of(model)
     engine = make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1)
     engine.fit(model, make_folder())
-    assert watcher.seen == []
+    assert watcher.steps == []
     assert not (Path(engine.trainer.default_root_dir) / "images").exists()
     for name, tensor in trainable_encoder_of(model).items():
         assert torch.equal(tensor, before[name]), name

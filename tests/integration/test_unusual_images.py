@@ -13,6 +13,8 @@ from lightning.pytorch import Callback
 from PIL import Image
 from torch import Tensor
 
+from tests.support.trees import copy_images, write_image
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel
 
@@ -55,9 +57,7 @@ def test_every_mode_is_read_alike(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     names = write_every_mode(tmp_path / "data" / "good")
-    cv2.imwrite(str(tmp_path / "data" / "bad.png"), np.full((40, 90), 30_000, np.uint16))
-    (tmp_path / "data" / "bad").mkdir()
-    (tmp_path / "data" / "bad.png").rename(tmp_path / "data" / "bad" / "deep.png")
+    write_image(tmp_path / "data" / "bad" / "deep.png", np.full((40, 90), 30_000, np.uint16))
     datamodule = make_folder(root=tmp_path / "data", normal_test_dir="good", mask_dir=None)
     keeper = KeepImages()
     engine = make_engine(tmp_path / "results", max_steps=2, callbacks=[keeper])
@@ -95,9 +95,7 @@ def test_two_training_images_are_enough(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", folder_tree: Path, tmp_path: Path
 ) -> None:
     good = tmp_path / "good"
-    good.mkdir()
-    for name in ("000.png", "001.png"):
-        (good / name).write_bytes((folder_tree / "good" / name).read_bytes())
+    copy_images(folder_tree / "good", good, names=("000.png", "001.png"))
     keeper = KeepImages()
     engine = make_engine(tmp_path / "results", max_steps=2, callbacks=[keeper])
     (metrics,) = engine.train(make_model(), datamodule=make_folder(normal_dir=good))

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import pytest
 import torch
-from anomalib.data import MVTecLOCO
 from anomalib.data.datasets.image.folder import FolderDataset
 from anomalib.loggers import AnomalibTensorBoardLogger
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback
-from lightning.pytorch.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anomalib_slsg import GenerativePretraining, ProbabilityPostProcessor, Slsg
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.utils.images import read_rgb
+from tests.support.training import drawn_loco
+from tests.support.watching import PretrainingSteps
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel
@@ -38,18 +38,6 @@ class StopAtOnce(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         trainer.should_stop = True
-
-
-class PretrainingSteps(DummyLogger):
-    """Notes the steps of the pre-training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[int] = []
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if step is not None and "pretraining/l1" in metrics:
-            self.steps.append(step)
 
 
 def image_auroc() -> AUROC:
@@ -220,7 +208,7 @@ def test_threshold_out_of_range_is_named() -> None:
 def test_user_s_evaluator_gives_its_metrics_alone(
     make_model: "MakeModel", make_engine: "MakeEngine", mvtec_loco_tree: Path, tmp_path: Path
 ) -> None:
-    datamodule = MVTecLOCO(root=mvtec_loco_tree, category="part", num_workers=0)
+    datamodule = drawn_loco(mvtec_loco_tree)
     model = make_model(evaluator=Evaluator(test_metrics=[image_auroc()]))
     (metrics,) = make_engine(tmp_path).test(model, datamodule=datamodule, verbose=False)
     assert metrics.keys() == {"mine_AUROC"}

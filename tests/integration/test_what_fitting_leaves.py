@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
-from anomalib.data import Folder, ImageBatch, MVTecLOCO
+from anomalib.data import Folder, ImageBatch
 from anomalib.engine import Engine
 from anomalib.models import Padim
 from anomalib.post_processing import PostProcessor
@@ -23,6 +23,10 @@ from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.pretraining.callback import FILE_NAME
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from tests.support.models import seeded_slsg
+from tests.support.training import drawn_loco
+from tests.support.trees import copy_images
+from tests.support.watching import SeenImages
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
@@ -34,16 +38,6 @@ class Mishap(Callback):
     def on_train_batch_start(self, *args: Any) -> None:
         msg = "mishap"
         raise ZeroDivisionError(msg)
-
-
-class SeenImages(Callback):
-    """Keeps the images that the model trains with, by name."""
-
-    def __init__(self) -> None:
-        self.images: dict[str, torch.Tensor] = {}
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.images |= dict(zip(batch.image_path, batch.image, strict=True))
 
 
 def _fit(model: Slsg, engine: Any, datamodule: Folder, fails: bool) -> None:
@@ -127,9 +121,7 @@ def test_other_images_bring_other_distances(
 ) -> None:
     """A model of one product that is fitted to another must not judge it by the first."""
     dark = tmp_path / "dark"
-    dark.mkdir()
-    for path in (folder_tree / "good").iterdir():
-        cv2.imwrite(str(dark / path.name), cv2.imread(str(path)) // 2)
+    copy_images(folder_tree / "good", dark, change=lambda image: image // 2)
     model = make_model(feature_distance=True)
     make_engine(tmp_path / "first", max_steps=1, logger=False).fit(model, make_folder())
     distance = model.model.seg_net.feature_distance
@@ -226,16 +218,11 @@ def test_the_seed_is_that_of_the_fitted_model(
 ) -> None:
     """Not of the one that was made last, as where several are made and then fitted in turn."""
 
-    def make(seed: int) -> Slsg:
-        options = PretrainingOptions(epochs=1)
-        tiny = {"backbone": "test_efficientnet", "encoder_weights": None, "image_size": (32, 32), "visualizer": False}
-        return Slsg(**tiny, pretraining=options, seed=seed)
-
     encoders = []
     for others in ([], [2]):
-        model = make(1)
+        model = seeded_slsg(1)
         for seed in others:
-            make(seed)
+            seeded_slsg(seed)
         make_engine(tmp_path / str(len(others)), max_steps=1, logger=False).fit(model, make_folder())
         encoders.append(torch.cat([weight.flatten() for weight in model.model.seg_net.encoder.parameters()]))
     torch.testing.assert_close(*encoders, rtol=0, atol=0)
@@ -428,7 +415,7 @@ def test_loaders_are_tested_by_what_they_hold(
 ) -> None:
     """Lightning keeps the data module of the run before, whose metrics would look for masks that are not there."""
     engine, model = make_engine(tmp_path), make_model()
-    loco = MVTecLOCO(mvtec_loco_tree, "part", num_workers=0)
+    loco = drawn_loco(mvtec_loco_tree)
     (before,) = engine.test(model, datamodule=loco)
     folder = make_folder()
     folder.setup()

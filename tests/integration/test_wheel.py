@@ -1,12 +1,15 @@
 """The wheel holds the whole package."""
 
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+import pytest
+
+from tests.support.commands import run_python
+from tests.support.paths import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 
 def test_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
@@ -16,9 +19,7 @@ def test_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
     )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
+    run_python(tmp_path, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source))
     (wheel,) = tmp_path.glob("*.whl")
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     package = REPOSITORY / "anomalib_slsg"

@@ -3,13 +3,11 @@
 They run on the meta device, whose tensors have no values: whatever reads one on the host raises.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from anomalib.data import ImageBatch
 from lightning.pytorch.plugins.precision import Precision
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,6 +17,8 @@ from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
+from tests.support.models import about_to_train, numbered, tiny_slsg
+from tests.support.watching import watch
 
 META = torch.device("meta")
 SIDE = 32
@@ -41,10 +41,10 @@ class BlockingCopies(TorchDispatchMode):
 
 
 @pytest.fixture
-def model(give_images: Callable[[Slsg, int], Slsg]) -> Slsg:
+def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
     options = SimulationOptions(minimum_change=0.1, photometric_operations=9)
-    model = Slsg(backbone="regnetx_002", encoder_weights=None, decoder_channels=(32, 16, 16, 8), simulation=options)
-    give_images(model, SIDE)
+    model = tiny_slsg(backbone="regnetx_002", decoder_channels=(32, 16, 16, 8), simulation=options)
+    about_to_train(model, SIDE, monkeypatch)
     model.simulator.prepare((SIDE, SIDE))
     return model
 
@@ -67,7 +67,7 @@ def test_the_recorder_sees_blocking_copies() -> None:
 
 def test_a_step_of_seg_net(meta_model: Slsg) -> None:
     optimizer = meta_model.configure_optimizers()["optimizer"]
-    batch = ImageBatch(image=torch.empty(4, 3, SIDE, SIDE, device=META), image_path=[f"{n}.png" for n in range(4)])
+    batch = numbered(torch.empty(4, 3, SIDE, SIDE, device=META))
     meta_model.training_step(batch, 0)  # the first one makes the positions
     with BlockingCopies() as copies:
         for _ in range(3):
@@ -92,18 +92,11 @@ def test_a_step_of_gpt_net(meta_model: Slsg) -> None:
 
 def test_every_rank_simulates_other_anomalies(model: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same images, same step: only the rank differs."""
-    seen: list[torch.Tensor] = []
-    simulate = model.simulator.simulate
-
-    def note(*args: Any, **kwargs: Any) -> Any:
-        result = simulate(*args, **kwargs)
-        seen.append(result.mask)
-        return result
-
-    monkeypatch.setattr(model.simulator, "simulate", note)
-    batch = ImageBatch(image=torch.full((4, 3, SIDE, SIDE), 0.5), image_path=[f"{n}.png" for n in range(4)])
+    simulations = watch(monkeypatch, model.simulator, "simulate")
+    batch = numbered(torch.full((4, 3, SIDE, SIDE), 0.5))
     for rank in (0, 1, 0):
         monkeypatch.setattr(Slsg, "global_rank", rank)
         model.training_step(batch, 0)
+    seen = [simulated.mask for _, simulated in simulations]
     assert torch.equal(seen[0], seen[2])
     assert not torch.equal(seen[0], seen[1])

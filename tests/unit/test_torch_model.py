@@ -4,13 +4,13 @@ import pytest
 import torch
 from anomalib.data import InferenceBatch
 
-from anomalib_slsg.networks import SegNet
 from anomalib_slsg.torch_model import SlsgModel, check_image_size
+from tests.support.models import tiny_torch_model
 
 
 @pytest.fixture(scope="module")
 def model() -> SlsgModel:
-    return SlsgModel(SegNet("regnetx_002")).eval()
+    return tiny_torch_model("regnetx_002")
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ def test_image_score_is_the_mean_of_the_highest_pixels(model: SlsgModel, size: t
 
 
 def test_number_of_score_pixels_can_be_chosen() -> None:
-    model = SlsgModel(SegNet("regnetx_002"), score_pixels=1)
+    model = tiny_torch_model("regnetx_002", score_pixels=1)
     anomaly_map = torch.rand(2, 1, 256, 256)
     assert torch.equal(model.image_score(anomaly_map), anomaly_map.flatten(1).max(dim=1).values)
     with pytest.raises(ValueError, match="score_pixels must be at least 1, got 0"):
-        SlsgModel(SegNet("regnetx_002"), score_pixels=0)
+        tiny_torch_model("regnetx_002", score_pixels=0)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 80)], ids=str)

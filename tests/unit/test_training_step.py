@@ -1,51 +1,28 @@
 """What SegNet is taught: that normal images are normal and where simulated ones are not."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
-from anomalib.data import ImageBatch
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.simulation import SimulationOptions
+from tests.support.models import about_to_train, numbered, seeded_slsg
+from tests.support.watching import watch
 
 SIDE, NUMBER = 32, 4
 
 
 @pytest.fixture
-def model(give_images: Callable[[Slsg, int], Slsg]) -> Slsg:
+def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
     """A model that is about to train, without changes of colour."""
-    model = Slsg(
-        backbone="test_efficientnet",
-        encoder_weights=None,
-        simulation=SimulationOptions(foreground="whole"),
-        colour_jitter=0,
-        auto_bfloat16=False,
-        seed=0,
-    )
-    return give_images(model, SIDE)
-
-
-def _watch(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[tuple[Any, ...], Any]]:
-    """Arguments and results of all calls of a method."""
-    calls: list[tuple[tuple[Any, ...], Any]] = []
-    method = getattr(owner, name)
-
-    def watched(*arguments: Any) -> Any:
-        result = method(*arguments)
-        calls.append((arguments, result))
-        return result
-
-    monkeypatch.setattr(owner, name, watched)
-    return calls
+    options = SimulationOptions(foreground="whole")
+    return about_to_train(seeded_slsg(0, simulation=options, colour_jitter=0, auto_bfloat16=False), SIDE, monkeypatch)
 
 
 def test_images_and_labels_belong_together(model: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
-    simulations = _watch(monkeypatch, model.simulator, "simulate")
-    passes = _watch(monkeypatch, model.model.seg_net, "logits")
-    losses = _watch(monkeypatch, model.loss, "forward")
-    batch = ImageBatch(image=torch.rand(NUMBER, 3, SIDE, SIDE), image_path=[f"{n}.png" for n in range(NUMBER)])
+    simulations = watch(monkeypatch, model.simulator, "simulate")
+    passes = watch(monkeypatch, model.model.seg_net, "logits")
+    losses = watch(monkeypatch, model.loss, "forward")
+    batch = numbered(torch.rand(NUMBER, 3, SIDE, SIDE))
     loss = model.training_step(batch, 0)
 
     (((base, others, *_), simulated),) = simulations
@@ -69,10 +46,10 @@ def test_images_and_labels_belong_together(model: Slsg, monkeypatch: pytest.Monk
 def test_colours_of_both_halves_change_alone(model: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise SegNet could tell a simulated image from the normal one that it was made of by its colours."""
     model.colour_jitter = 0.1
-    simulations = _watch(monkeypatch, model.simulator, "simulate")
-    passes = _watch(monkeypatch, model.model.seg_net, "logits")
+    simulations = watch(monkeypatch, model.simulator, "simulate")
+    passes = watch(monkeypatch, model.model.seg_net, "logits")
     image = 0.25 + 0.5 * torch.rand(NUMBER, 3, SIDE, SIDE)
-    model.training_step(ImageBatch(image=image, image_path=[f"{n}.png" for n in range(NUMBER)]), 0)
+    model.training_step(numbered(image), 0)
     (((base, *_), _),) = simulations
     (((inputs,), _),) = passes
     halves = inputs[:NUMBER], model.model.normalise(base)

@@ -12,11 +12,12 @@ from torchvision.transforms.v2 import CenterCrop, Compose, RandomHorizontalFlip,
 
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.training_images import TrainingImages, stand_down, stand_in
+from tests.support.training import drawn_parts
 
 
 @pytest.fixture
 def datamodule(folder_tree: Path) -> Folder:
-    module = Folder(name="parts", root=folder_tree, normal_dir="good", abnormal_dir="bad", num_workers=0)
+    module = drawn_parts(folder_tree)
     module.setup()
     return module
 

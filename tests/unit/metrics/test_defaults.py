@@ -1,12 +1,10 @@
 """Metrics that trees of MVTec LOCO's format get by themselves."""
 
-import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from anomalib.data import Folder, MVTecLOCO
+from anomalib.data import MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Trainer
@@ -14,22 +12,19 @@ from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
+from tests.support.training import drawn_loco, drawn_parts, quiet_trainer
+from tests.support.trees import copy_loco_tree
 
 
 def _datamodule(source: Path, root: Path, folders: list[str], config: bool) -> MVTecLOCO:
-    shutil.copytree(source, root)
-    for kind in {"logical_anomalies", "structural_anomalies"} - set(folders):
-        shutil.rmtree(root / "part" / "test" / kind)
-        shutil.rmtree(root / "part" / "ground_truth" / kind)
-    if config:
-        (root / "part" / "defects_config.json").write_text(json.dumps([]))
-    datamodule = MVTecLOCO(root=root, category="part", num_workers=0)
+    copy_loco_tree(source, root, config=[] if config else None, kinds=folders)
+    datamodule = drawn_loco(root)
     datamodule.setup()
     return datamodule
 
 
 def _trainer(datamodule: object) -> Trainer:
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = quiet_trainer()
     trainer.validate_loop._data_source.instance = datamodule
     return trainer
 
@@ -89,7 +84,7 @@ def test_maps_of_a_part_of_the_image_are_not_compared_with_its_masks(
 
 
 def test_other_trees_get_nothing(folder_tree: Path, recwarn: pytest.WarningsRecorder) -> None:
-    datamodule = Folder("parts", "good", folder_tree, "bad", "good_test", num_workers=0)
+    datamodule = drawn_parts(folder_tree, mask_dir=None)
     datamodule.setup()
     evaluator = Evaluator(test_metrics=[])
     recwarn.clear()
@@ -105,7 +100,7 @@ def test_the_next_test_set_gets_its_own(mvtec_loco_tree: Path, folder_tree: Path
     evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
     loco = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
     added = replace_loco_metrics([], evaluator, _trainer(loco))
-    folder = Folder("parts", "good", folder_tree, "bad", "good_test", num_workers=0)
+    folder = drawn_parts(folder_tree, mask_dir=None)
     folder.setup()
     assert replace_loco_metrics(added, evaluator, _trainer(folder)) == []
     assert _names(evaluator) == ["AUROC"]

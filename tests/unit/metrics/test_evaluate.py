@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,8 @@ from sklearn.metrics import auc
 from anomalib_slsg.metrics.evaluate import main
 from anomalib_slsg.metrics.figures import draw_over_threshold, draw_spro_over_fpr
 from anomalib_slsg.metrics.spro import SPROPoints
+from tests.support.commands import run_python
+from tests.support.trees import write_defects_config, write_loco_image
 
 HEIGHT, WIDTH = 48, 64
 LIMITS = ["0.01", "0.05", "0.1", "0.3", "1.0"]
@@ -96,23 +95,19 @@ class Tree:
 def write_tree(root: Path) -> Tree:
     """Write images, masks and TIFF maps, higher in defects, with a patch of equal scores in every image."""
     tree, generator = Tree(root), np.random.default_rng(0)
-    tree.category.mkdir(parents=True)
-    (tree.category / "defects_config.json").write_text(json.dumps(CONFIG))
+    write_defects_config(tree.category, CONFIG)
     for group, images in DEFECTS.items():
-        for folder in (tree.maps / group, tree.category / "test" / group):
-            folder.mkdir(parents=True)
+        (tree.maps / group).mkdir(parents=True)
         for index, defects in enumerate(images):
             scores = generator.normal(0, 1, (HEIGHT, WIDTH)).clip(-4, 4)
             scores[40:, 40:] = -0.25
-            masks = tree.category / "ground_truth" / group / f"{index:03d}"
-            for number, (value, rows, columns) in enumerate(defects):
+            masks = []
+            for value, rows, columns in defects:
                 scores[rows, columns] += 1
-                mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-                mask[rows, columns] = value
-                masks.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(mask).save(masks / f"{number:03d}.png")
+                masks.append(np.zeros((HEIGHT, WIDTH), np.uint8))
+                masks[-1][rows, columns] = value
             scores[0, 0] = PEAKS[group][index]
-            Image.new("RGB", (WIDTH, HEIGHT)).save(tree.category / "test" / group / f"{index:03d}.png")
+            write_loco_image(tree.category, group, index, np.zeros((HEIGHT, WIDTH, 3), np.uint8), masks)
             tifffile.imwrite(tree.maps / group / f"{index:03d}.tiff", scores.astype(np.float32))
     return tree
 
@@ -459,16 +454,15 @@ def test_results_of_an_earlier_run_are_replaced(tree: Tree, evaluated: Tree) -> 
     assert tree.metrics == evaluated.metrics
 
 
+@pytest.mark.slow
 def test_as_a_command(tree: Tree, evaluated: Tree) -> None:
-    command = [sys.executable, "-m", "anomalib_slsg.metrics.evaluate", *tree.arguments, "--per_defect"]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ))
-    assert finished.returncode == 0, finished.stderr
+    finished = run_python(tree.root, "-m", "anomalib_slsg.metrics.evaluate", *tree.arguments, "--per_defect")
     assert tree.metrics == evaluated.metrics
     assert {path.name for path in tree.output.iterdir()} == FILES
-    assert "Evaluating box" in finished.stderr
-    assert "Evaluating" not in finished.stdout
+    assert "Evaluating box" in finished.errors
+    assert "Evaluating" not in finished.output
     areas = tree.metrics["localization"]["auc_spro"]["dents"].values()
-    assert all(f"{value:.4f}" in finished.stdout for value in areas)
+    assert all(f"{value:.4f}" in finished.output for value in areas)
 
 
 def truncate(path: Path, share: float = 0.5) -> None:

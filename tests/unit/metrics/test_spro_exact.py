@@ -1,14 +1,12 @@
 """AU-sPRO against the definition, against the official values, and its invariances."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from anomalib.data import ImageBatch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,58 +16,53 @@ from anomalib_slsg.metrics.image_areas import areas_of
 from anomalib_slsg.metrics.spro import area_under_curve
 from anomalib_slsg.metrics.spro_metrics import AUSPRO
 from anomalib_slsg.metrics.spro_state import SPROState, curve
+from tests.support.spro import Sample, batch_of, random_samples, reference_area, write_samples
 
 LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 GROUPS = ("logical_anomalies", "structural_anomalies")
 GOLDEN = ("gaussian", "probability")
 
 
-def _state(samples: list[Any]) -> SPROState:
+def _state(samples: list[Sample]) -> SPROState:
     state = SPROState()
     for sample in samples:
         state.update(torch.from_numpy(sample.scores)[None], [sample.path])
     return state
 
 
-def _assert_exact(samples: list[Any], reference: Callable[..., float], groups: tuple[str, ...] = GROUPS) -> None:
+def _assert_exact(samples: list[Sample], groups: tuple[str, ...] = GROUPS) -> None:
     tables = _state(samples).tables()
     for group in groups:
         points = curve(tables, [group])
         for limit in LIMITS:
-            assert area_under_curve(points, limit) == pytest.approx(reference(samples, group, limit), abs=1e-6)
+            assert area_under_curve(points, limit) == pytest.approx(reference_area(samples, group, limit), abs=1e-6)
 
 
 @pytest.mark.parametrize("levels", [0, 1, 4], ids=["distinct", "heavy ties", "ties"])
 @pytest.mark.parametrize("seed", range(4))
-def test_small_random_sets(
-    seed: int, levels: int, tmp_path: Path, random_samples: Any, write_tree: Any, reference: Any
-) -> None:
-    _assert_exact(write_tree(tmp_path / "part", random_samples(np.random.default_rng(seed), levels=levels)), reference)
+def test_small_random_sets(seed: int, levels: int, tmp_path: Path) -> None:
+    _assert_exact(write_samples(tmp_path / "part", random_samples(np.random.default_rng(seed), levels=levels)))
 
 
 @pytest.mark.parametrize("map_size", [(6, 6), (9, 9), (6, 7), (30, 35)], ids=str)
-def test_maps_of_other_sizes(
-    map_size: tuple[int, int], tmp_path: Path, random_samples: Any, write_tree: Any, reference: Any
-) -> None:
+def test_maps_of_other_sizes(map_size: tuple[int, int], tmp_path: Path) -> None:
     generator = np.random.default_rng(5)
     samples = random_samples(generator)
     for sample in samples:
         sample.shape = (12, 14)
         sample.scores = generator.normal(size=map_size).astype(np.float32)
-    _assert_exact(write_tree(tmp_path / "part", samples), reference)
+    _assert_exact(write_samples(tmp_path / "part", samples))
 
 
 @pytest.mark.parametrize("map_size", [(6, 7), (24, 28)], ids=str)
-def test_ties_that_interpolation_keeps(
-    map_size: tuple[int, int], tmp_path: Path, random_samples: Any, write_tree: Any, reference: Any
-) -> None:
+def test_ties_that_interpolation_keeps(map_size: tuple[int, int], tmp_path: Path) -> None:
     """Whole numbers between which weights are quarters and halves: single and double precision are both exact."""
     generator = np.random.default_rng(9)
     samples = random_samples(generator)
     for sample in samples:
         sample.shape = (12, 14)
         sample.scores = generator.integers(0, 3, map_size).astype(np.float32)
-    _assert_exact(write_tree(tmp_path / "part", samples), reference)
+    _assert_exact(write_samples(tmp_path / "part", samples))
 
 
 def _rectangle(top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -78,7 +71,7 @@ def _rectangle(top: int, left: int, height: int, width: int) -> np.ndarray:
     return mask
 
 
-# pixel values of CONFIG in conftest.py: 255 saturates at 12 pixels, 254 at 0.6 of the area, 250 at all of it
+# pixel values of CONFIG in tests/support/spro.py: 255 saturates at 12 pixels, 254 at 0.6 of the area, 250 at all of it
 DEFECTS = {
     "smaller than its saturation": [(255, _rectangle(2, 2, 2, 3))],
     "as large as its saturation": [(255, _rectangle(2, 2, 3, 4))],
@@ -93,9 +86,7 @@ DEFECTS = {
 
 @pytest.mark.parametrize("levels", [0, 3], ids=["distinct", "ties"])
 @pytest.mark.parametrize("kind", DEFECTS)
-def test_each_kind_of_defect(
-    kind: str, levels: int, tmp_path: Path, write_tree: Any, reference: Any, sample_type: Any
-) -> None:
+def test_each_kind_of_defect(kind: str, levels: int, tmp_path: Path) -> None:
     generator = np.random.default_rng(10)
     samples = []
     for masks in ([], DEFECTS[kind], [(250, _rectangle(5, 5, 3, 3))]):
@@ -103,23 +94,17 @@ def test_each_kind_of_defect(
         for _, mask in masks:
             scores[mask] += np.float32(0.3)
         scores = np.floor(scores * levels) if levels else scores
-        samples.append(sample_type("logical_anomalies" if masks else "good", scores, masks))
-    write_tree(tmp_path / "part", samples)
-    _assert_exact(samples, reference, GROUPS[:1])
+        samples.append(Sample("logical_anomalies" if masks else "good", scores, masks))
+    write_samples(tmp_path / "part", samples)
+    _assert_exact(samples, GROUPS[:1])
     for limit in LIMITS:
         metric = AUSPRO(fpr_limit=limit, anomaly_type="logical")
         for sample in samples:
-            metric.update(
-                ImageBatch(
-                    image=torch.zeros(1, 3, 2, 2),
-                    anomaly_map=torch.from_numpy(sample.scores)[None],
-                    image_path=[str(sample.path)],
-                )
-            )
-        assert metric.compute().item() == pytest.approx(reference(samples, GROUPS[0], limit), abs=1e-6)
+            metric.update(batch_of([sample]))
+        assert metric.compute().item() == pytest.approx(reference_area(samples, GROUPS[0], limit), abs=1e-6)
 
 
-def test_reference_by_hand(tmp_path: Path, write_tree: Any, reference: Any, sample_type: Any) -> None:
+def test_reference_by_hand(tmp_path: Path) -> None:
     """The reference of these tests itself, and the metric, on a case that is counted by hand.
 
     The defect has 16 pixels, of which 12 saturate it: 8 score 3, 8 score 1. Of 152 normal pixels, 38 score 2, the
@@ -129,37 +114,29 @@ def test_reference_by_hand(tmp_path: Path, write_tree: Any, reference: Any, samp
     mask = _rectangle(0, 0, 4, 4)
     scores[:4, :2], scores[:4, 2:4] = 3, 1
     scores.ravel()[np.flatnonzero(~mask)[:38]] = 2
-    samples = write_tree(tmp_path / "part", [sample_type(GROUPS[0], scores, [(255, mask)])])
+    samples = write_samples(tmp_path / "part", [Sample(GROUPS[0], scores, [(255, mask)])])
     points = curve(_state(samples).tables(), [GROUPS[0]])
     for limit, expected in ((0.1, 8 / 12), (0.25, 8 / 12), (0.5, (2 / 3 * 0.25 + 0.25) / 0.5), (1.0, 1 / 6 + 0.75)):
-        assert reference(samples, GROUPS[0], limit) == pytest.approx(expected)
+        assert reference_area(samples, GROUPS[0], limit) == pytest.approx(expected)
         assert area_under_curve(points, limit) == pytest.approx(expected)
 
 
-def test_image_that_is_all_defect(
-    tmp_path: Path, random_samples: Any, write_tree: Any, reference: Any, sample_type: Any
-) -> None:
+def test_image_that_is_all_defect(tmp_path: Path) -> None:
     generator = np.random.default_rng(6)
-    everywhere = sample_type(GROUPS[0], generator.random((12, 14)).astype(np.float32), [(255, np.ones((12, 14), bool))])
-    _assert_exact(write_tree(tmp_path / "part", [*random_samples(generator), everywhere]), reference)
+    everywhere = Sample(GROUPS[0], generator.random((12, 14)).astype(np.float32), [(255, np.ones((12, 14), bool))])
+    _assert_exact(write_samples(tmp_path / "part", [*random_samples(generator), everywhere]))
 
 
-def test_no_good_images(tmp_path: Path, random_samples: Any, write_tree: Any, reference: Any) -> None:
+def test_no_good_images(tmp_path: Path) -> None:
     samples = [sample for sample in random_samples(np.random.default_rng(7)) if sample.group != "good"]
-    _assert_exact(write_tree(tmp_path / "part", samples), reference)
+    _assert_exact(write_samples(tmp_path / "part", samples))
 
 
-def test_metric_gives_each_type_and_their_mean(
-    tmp_path: Path, random_samples: Any, write_tree: Any, reference: Any
-) -> None:
-    samples = write_tree(tmp_path / "part", random_samples(np.random.default_rng(8)))
-    expected = {name: reference(samples, group, 0.3) for name, group in zip(("logical", "structural"), GROUPS)}
+def test_metric_gives_each_type_and_their_mean(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "part", random_samples(np.random.default_rng(8)))
+    expected = {name: reference_area(samples, group, 0.3) for name, group in zip(("logical", "structural"), GROUPS)}
     expected |= {"mean": sum(expected.values()) / 2, GROUPS[0]: expected["logical"]}
-    batch = ImageBatch(
-        image=torch.zeros(len(samples), 3, 2, 2),
-        anomaly_map=torch.from_numpy(np.stack([sample.scores for sample in samples])),
-        image_path=[str(sample.path) for sample in samples],
-    )
+    batch = batch_of(samples)
     for kind, value in expected.items():
         metric = AUSPRO(fpr_limit=0.3, anomaly_type=kind)
         metric.update(batch)
@@ -222,7 +199,7 @@ def _area(good: list[np.ndarray], bad: list[tuple[np.ndarray, list[Defect]]], li
 @given(
     st.lists(maps, min_size=1, max_size=2), st.lists(anomalous, min_size=1, max_size=2), st.sampled_from([*INCREASING])
 )
-def test_only_the_order_of_scores_counts(good: list[np.ndarray], bad: list[Any], transform: str) -> None:
+def test_only_the_order_of_scores_counts(good: list[np.ndarray], bad: list[Sample], transform: str) -> None:
     change = INCREASING[transform]
     spoilt = [(values, _defects(parts)) for values, parts in bad]
     changed = _area([change(values) for values in good], [(change(values), defects) for values, defects in spoilt])
@@ -231,7 +208,7 @@ def test_only_the_order_of_scores_counts(good: list[np.ndarray], bad: list[Any],
 
 @quick
 @given(st.lists(maps, min_size=1, max_size=2), st.lists(anomalous, min_size=2, max_size=3))
-def test_the_order_of_images_does_not_count(good: list[np.ndarray], bad: list[Any]) -> None:
+def test_the_order_of_images_does_not_count(good: list[np.ndarray], bad: list[Sample]) -> None:
     spoilt = [(values, _defects(parts)) for values, parts in bad]
     assert _area(good[::-1], spoilt[::-1]) == pytest.approx(_area(good, spoilt), abs=1e-6)
 

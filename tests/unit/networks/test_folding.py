@@ -13,18 +13,7 @@ from anomalib_slsg.networks import SegNet, folding
 from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.utils import precision
-
-
-def _trained_norms(network: nn.Module) -> nn.Module:
-    """Statistics and factors as after a training."""
-    generator = torch.Generator().manual_seed(1)
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.running_mean.normal_(0, 0.2, generator=generator)
-            layer.running_var.uniform_(0.5, 2, generator=generator)
-            nn.init.uniform_(layer.weight, 0.5, 1.5, generator=generator)
-            nn.init.normal_(layer.bias, 0, 0.2, generator=generator)
-    return network.eval()
+from tests.support.models import tiny_torch_model, with_trained_norms
 
 
 @pytest.mark.parametrize(
@@ -39,7 +28,7 @@ def test_folding_changes_nothing_but_leaves_no_norm(backbone: str) -> None:
         network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
     else:
         network = SegNet(backbone)
-    network = _trained_norms(network)
+    network = with_trained_norms(network)
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = network(images)
@@ -62,7 +51,7 @@ def test_a_convolution_used_twice_keeps_its_norms() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.norms[1](self.convolution(self.norms[0](self.convolution(images))))
 
-    network = _trained_norms(Shared())
+    network = with_trained_norms(Shared())
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(fold_batch_norm(network, images)(images), network(images))
 
@@ -86,7 +75,7 @@ class Reused(nn.Module):
 
 @pytest.mark.parametrize("use", ["residual", "given out", "changed in place"])
 def test_a_convolution_whose_output_is_needed_stays(use: str) -> None:
-    network = _trained_norms(Reused(use))
+    network = with_trained_norms(Reused(use))
     images = torch.rand(2, 3, 8, 8)
     with torch.no_grad():
         for found, expected in zip(fold_batch_norm(network, images)(images), network(images), strict=True):
@@ -94,7 +83,7 @@ def test_a_convolution_whose_output_is_needed_stays(use: str) -> None:
 
 
 def test_folding_frees_weights_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = _trained_norms(SegNet("test_resnet"))
+    network = with_trained_norms(SegNet("test_resnet"))
     given: list[weakref.ref[nn.Module]] = []
 
     def fuse(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
@@ -109,23 +98,32 @@ def test_folding_frees_weights_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def model() -> SlsgModel:
-    torch.manual_seed(0)
-    return SlsgModel(_trained_norms(SegNet("test_resnet")), auto_bfloat16=False).eval()
+    model = tiny_torch_model(auto_bfloat16=False)
+    with_trained_norms(model.seg_net)
+    return model
+
+
+@pytest.fixture
+def folds(monkeypatch: pytest.MonkeyPatch) -> list[SegNet]:
+    """The copies that inference makes."""
+    made: list[SegNet] = []
+    fold = SegNet.for_inference
+    monkeypatch.setattr(SegNet, "for_inference", lambda *given: made.append(fold(*given)) or made[-1])
+    return made
 
 
 def _map(model: SlsgModel) -> torch.Tensor:
     return model(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))).anomaly_map
 
 
-def test_inference_folds_once_and_answers_the_same(model: SlsgModel) -> None:
+def test_inference_folds_once_and_answers_the_same(model: SlsgModel, folds: list[SegNet]) -> None:
     unfolded = _map(model)  # gradients are wanted: nothing is folded
-    assert model._inference is None
+    assert folds == []
     with torch.inference_mode():
         torch.testing.assert_close(_map(model), unfolded.detach(), atol=1e-5, rtol=1e-4)
-        first = model._inference
+        assert len(folds) == 1
         _map(model)
-    assert first is not None
-    assert model._inference is first
+    assert len(folds) == 1
 
 
 @pytest.mark.parametrize("change", ["weight", "statistic", "load", "data", "double"])
@@ -152,22 +150,24 @@ def test_inference_sees_changed_weights(model: SlsgModel, change: str) -> None:
     torch.testing.assert_close(changed, _map(model).detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_the_copy_is_no_part_of_the_model(model: SlsgModel) -> None:
+def test_the_copy_is_no_part_of_the_model(model: SlsgModel, folds: list[SegNet]) -> None:
     names = set(model.state_dict())
     size = len(pickle.dumps(model))
     with torch.inference_mode():
         _map(model)
     assert set(model.state_dict()) == names
     assert len(pickle.dumps(model)) == pytest.approx(size, rel=0.01)
-    assert copy.deepcopy(model)._inference is None
+    other = copy.deepcopy(model)
+    with torch.inference_mode():
+        _map(other)
+    assert len(folds) == 2  # the other one made its own
 
 
-def test_training_does_not_use_it(model: SlsgModel) -> None:
+def test_training_does_not_use_it(model: SlsgModel, folds: list[SegNet]) -> None:
     with torch.no_grad():
         _map(model)
-    folded = model._inference
-    assert folded is not None
-    assert not any(parameter.requires_grad for parameter in folded[1].parameters())
+    (folded,) = folds
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
     model.train()
     assert _map(model).requires_grad
     with torch.no_grad():
@@ -177,15 +177,14 @@ def test_training_does_not_use_it(model: SlsgModel) -> None:
 
 
 def test_weights_are_narrow_where_the_processor_multiplies_them(
-    monkeypatch: pytest.MonkeyPatch, model: SlsgModel
+    monkeypatch: pytest.MonkeyPatch, model: SlsgModel, folds: list[SegNet]
 ) -> None:
     monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
     wide = _map(model).detach()
     model.auto_bfloat16 = True
     with torch.inference_mode():
         narrow = _map(model)
-    assert model._inference is not None
-    network = model._inference[1]
+    (network,) = folds
     assert list(network.encoder.parameters())[-1].dtype == torch.bfloat16
     assert {network.decoder.head.weight.dtype, network.sg_block.get_submodule("query").weight.dtype} == {torch.float32}
     assert 0 < (narrow - wide).abs().max() < 0.05

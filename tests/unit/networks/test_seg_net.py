@@ -1,7 +1,5 @@
 """SegNet: size, shapes and the ablations of Table 6."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
@@ -9,6 +7,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from anomalib_slsg.networks import SegNet, SGBlock
+from tests.support.models import SG_SWITCHES
+from tests.support.paths import CONFIGS
 
 
 def _giga_multiply_accumulates(network: torch.nn.Module, compute: str) -> tuple[float, object]:
@@ -30,8 +30,7 @@ def test_size_is_the_papers() -> None:
 
 
 def test_the_fast_network_does_a_quarter_of_the_arithmetic() -> None:
-    config = Path(__file__).resolve().parents[3] / "configs" / "model" / "fast.yaml"
-    options = yaml.safe_load(config.read_text())["model"]["init_args"]
+    options = yaml.safe_load((CONFIGS / "model" / "fast.yaml").read_text())["model"]["init_args"]
     fast, papers = (_giga_multiply_accumulates(net.eval(), "forward")[0] for net in (SegNet(**options), SegNet()))
     assert fast / papers == pytest.approx(0.25, rel=0.05)
 
@@ -61,13 +60,7 @@ def test_low_precision_ends_at_the_probability() -> None:
 ABLATIONS = {
     "experiment 1": {"attention": False, "graph": False, "bottleneck_skip": False},
     "experiment 2": {"attention": False, "graph": False},
-    "experiment 3": {"graph": False},
-    "experiment 4": {"attention": False},
-    "experiment 5": {"eliminate_position": False},
-    "k=7": {"num_neighbors": 7},
-    "k=9": {},
-    "k=11": {"num_neighbors": 11},
-    "residual": {"residual": True},
+    **SG_SWITCHES,
 }
 
 

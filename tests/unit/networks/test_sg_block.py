@@ -13,16 +13,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from anomalib_slsg.networks import SGBlock, sg_block
+from tests.support.models import SG_SWITCHES
 
 SIZES = [(3, 5), (4, 3)]
 SWITCHES = {
-    "experiment 3": {"graph": False},
-    "experiment 4": {"attention": False},
-    "experiment 5": {"eliminate_position": False},
-    "k=7": {"num_neighbors": 7},
-    "k=9": {},
-    "k=11": {"num_neighbors": 11},
-    "residual": {"residual": True},
+    **SG_SWITCHES,
     "graph alone, with positions": {"attention": False, "eliminate_position": False, "num_neighbors": 3},
 }
 

@@ -6,7 +6,6 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
-from anomalib_slsg.networks import SegNet
 from anomalib_slsg.normality.composition import (
     LEAST_CELLS,
     MOST,
@@ -19,7 +18,7 @@ from anomalib_slsg.normality.composition import (
 )
 from anomalib_slsg.normality.gaussian import SHRINKAGE
 from anomalib_slsg.normality.measure import STEEPNESS
-from anomalib_slsg.torch_model import SlsgModel
+from tests.support.models import tiny_torch_model
 
 CHANNELS = (4, 4)
 SIDE = 8
@@ -222,10 +221,8 @@ def test_scores_and_evidence_add_up_in_log_odds() -> None:
 
 
 def test_the_image_score_takes_the_evidence_and_the_map_does_not() -> None:
-    torch.manual_seed(0)
-    network = SegNet("test_resnet", composition=True)
-    model = SlsgModel(network, auto_bfloat16=False).eval()
-    composition = network.composition
+    model = tiny_torch_model(auto_bfloat16=False, composition=True)
+    network, composition = model.seg_net, model.seg_net.composition
     assert composition is not None
     images = torch.rand(12, 3, 32, 32)
     with torch.no_grad():

@@ -16,12 +16,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from anomalib_slsg import GenerativePretraining, SlsgModel
+from anomalib_slsg import GenerativePretraining
 from anomalib_slsg.data.normal_images import NormalImages
-from anomalib_slsg.networks import DNet, ResNetEncoder, SegNet
+from anomalib_slsg.networks import DNet, ResNetEncoder
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining import gan
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from tests.support.models import tiny_torch_model, weights_of
+from tests.support.training import quiet_trainer
 
 BACKBONE = "regnetx_002"
 
@@ -49,8 +51,7 @@ class Host(LightningModule):
 
     def __init__(self, number: int = 5, backbone: str = BACKBONE) -> None:
         super().__init__()
-        torch.manual_seed(0)
-        self.model = SlsgModel(SegNet(backbone, decoder_channels=(16, 16, 16, 8)))
+        self.model = tiny_torch_model(backbone, decoder_channels=(16, 16, 16, 8)).train()
         self.model.seg_net.encoder.requires_grad_(False)
         self.register_buffer("encoder_ready", torch.tensor(False))
         self.normal_images = NormalImages(Photographs(number), ImageBatch.collate)
@@ -97,17 +98,12 @@ def _trainer(folder: Path, options: PretrainingOptions, keep: bool = False, **ar
     callbacks: list[Callback] = [GenerativePretraining(options)]
     if keep:
         callbacks.append(ModelCheckpoint(folder / "weights", save_top_k=0))
-    defaults = {"max_steps": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    settings = {**defaults, "enable_checkpointing": keep, **arguments}
-    return Trainer(default_root_dir=folder, accelerator="cpu", callbacks=callbacks, **settings)
+    defaults = {"max_steps": 1, "enable_model_summary": False, "enable_checkpointing": keep, **arguments}
+    return quiet_trainer(default_root_dir=folder, callbacks=callbacks, **defaults)
 
 
 def _options(**changes: Any) -> PretrainingOptions:
     return PretrainingOptions(**{"epochs": 2, "batch_size": 2, "log_images_every": 0, **changes})
-
-
-def _weights(encoder: ResNetEncoder) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
 
 
 def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -116,11 +112,11 @@ def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def test_trains_the_encoder_whole_and_logs(tmp_path: Path) -> None:
     host = Host()
-    before = _weights(host.encoder)
+    before = weights_of(host.encoder)
     logger = CSVLogger(tmp_path / "csv")
     trainer = _trainer(tmp_path, _options(log_images_every=1), logger=logger, log_every_n_steps=4)
     trainer.fit(host)
-    after = _weights(host.encoder)
+    after = weights_of(host.encoder)
     assert {name for name in before if torch.equal(before[name], after[name])} == set()
     assert not any(parameter.requires_grad for parameter in host.encoder.parameters())
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
@@ -196,7 +192,7 @@ def test_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
         host = Host()
         torch.manual_seed(3)
         _trainer(tmp_path, _options(epochs=1)).fit(host)
-        results.append(_weights(host.encoder))
+        results.append(weights_of(host.encoder))
     assert _equal(*results)
 
 
@@ -259,20 +255,20 @@ def test_interrupted_run_goes_on_to_the_same_encoder(
         del batches[3]
     assert len(batches) == len(expected) == 6
     assert all(torch.equal(batch, other) for batch, other in zip(batches, expected, strict=True))
-    assert _equal(_weights(resumed.encoder), _weights(whole.encoder))
+    assert _equal(weights_of(resumed.encoder), weights_of(whole.encoder))
     assert not file.exists()
 
 
 def test_pretrained_encoder_is_left_alone(tmp_path: Path, batches: list[Tensor]) -> None:
     host, trainer = Host(), _trainer(tmp_path, _options(epochs=1))
     trainer.fit(host)
-    done, file = _weights(host.encoder), tmp_path / "finished.ckpt"
+    done, file = weights_of(host.encoder), tmp_path / "finished.ckpt"
     trainer.save_checkpoint(file)
     batches.clear()
     resumed = Host()
     _trainer(tmp_path, _options(), max_steps=2).fit(resumed, ckpt_path=file, weights_only=True)
     assert batches == []
-    assert _equal(_weights(resumed.encoder), done)
+    assert _equal(weights_of(resumed.encoder), done)
 
 
 def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: list[Tensor]) -> None:
@@ -291,7 +287,7 @@ def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: li
     third = ResNetEncoder(BACKBONE)
     load_encoder_weights(third, str(options.checkpoint))
     for encoder in (second.encoder, third):
-        assert _equal(_weights(encoder), _weights(first.encoder))
+        assert _equal(weights_of(encoder), weights_of(first.encoder))
 
 
 def test_a_file_that_only_the_first_process_finds_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

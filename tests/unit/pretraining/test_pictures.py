@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from anomalib.loggers.base import ImageLoggerBase
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,6 +16,8 @@ from torch import Tensor
 from anomalib_slsg.networks import GPTNet, ResNetEncoder
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.pictures import log_reconstructions
+from tests.support.models import weights_of
+from tests.support.training import quiet_trainer
 
 
 class Recording(ImageLoggerBase):
@@ -48,7 +49,7 @@ def gpt_net() -> GPTNet:
 
 
 def _draw(folder: Path, gpt_net: GPTNet, loggers: list[Logger]) -> tuple[Tensor, Tensor]:
-    trainer = Trainer(default_root_dir=folder, logger=loggers, accelerator="cpu", enable_checkpointing=False)
+    trainer = quiet_trainer(default_root_dir=folder, logger=loggers)
     generator = torch.Generator().manual_seed(0)
     images, mask = torch.rand(3, 3, 32, 48, generator=generator), inpainting_mask(3, (32, 48), generator)
     log_reconstructions(trainer, gpt_net, images, (images - 0.45) / 0.22, mask, epoch=5)
@@ -71,7 +72,7 @@ def test_file_shows_images_masked_images_and_reconstructions(tmp_path: Path, gpt
 
 
 def test_network_is_left_as_it_was(tmp_path: Path, gpt_net: GPTNet) -> None:
-    before = {name: tensor.clone() for name, tensor in gpt_net.state_dict().items()}
+    before = weights_of(gpt_net)
     _draw(tmp_path, gpt_net, [])
     assert gpt_net.training
     assert all(parameter.grad is None for parameter in gpt_net.parameters())

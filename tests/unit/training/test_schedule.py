@@ -7,7 +7,7 @@ import pytest
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.post_processing import PostProcessor
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
@@ -18,14 +18,12 @@ from lightning.pytorch.callbacks import (
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.training.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
-
-
-def _trainer(**options: Any) -> Trainer:
-    return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, **options)
+from tests.support.models import tiny_slsg
+from tests.support.training import quiet_trainer
 
 
 def _model(**options: Any) -> Slsg:
-    return Slsg("regnetx_002", encoder_weights=None, iterations=77, **options)
+    return tiny_slsg(iterations=77, **options)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def model() -> Slsg:
 
 @pytest.mark.parametrize("options", [{}, {"max_epochs": -1}], ids=["nothing said", "no limit asked for"])
 def test_untold_trainer_follows_the_paper(model: Slsg, options: dict) -> None:
-    trainer = _trainer(**options)
+    trainer = quiet_trainer(**options)
     follow_paper_schedule(trainer, model)
     assert trainer.max_steps == 77
     assert trainer.max_epochs == -1
@@ -54,14 +52,14 @@ def test_untold_trainer_follows_the_paper(model: Slsg, options: dict) -> None:
     ids=str,
 )
 def test_users_limits_win(model: Slsg, options: dict, steps: int, epochs: int | None) -> None:
-    trainer = _trainer(**options)
+    trainer = quiet_trainer(**options)
     follow_paper_schedule(trainer, model)
     assert trainer.max_steps == steps
     assert trainer.max_epochs == epochs
 
 
 def test_validation_that_nobody_reads_is_skipped(model: Slsg) -> None:
-    trainer = _trainer()
+    trainer = quiet_trainer()
     assert skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == 0
 
@@ -69,7 +67,7 @@ def test_validation_that_nobody_reads_is_skipped(model: Slsg) -> None:
 @pytest.mark.parametrize("limit", [0.5, 2, 1, 0.0], ids=repr)
 def test_users_validation_limit_wins(model: Slsg, limit: float) -> None:
     """The whole number 1 asks for one batch; only the default, 1.0, stands for all of them."""
-    trainer = _trainer(limit_val_batches=limit)
+    trainer = quiet_trainer(limit_val_batches=limit)
     assert not skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == limit
 
@@ -84,7 +82,7 @@ def test_users_validation_limit_wins(model: Slsg, limit: float) -> None:
     ids=["normalisation", "thresholds", "metric"],
 )
 def test_validation_that_somebody_reads_stays(options: dict) -> None:
-    trainer = _trainer()
+    trainer = quiet_trainer()
     assert not skip_idle_validation(trainer, _model(**options))
     assert trainer.limit_val_batches == 1.0
 
@@ -103,7 +101,7 @@ def test_validation_that_somebody_reads_stays(options: dict) -> None:
 )
 def test_validation_that_callbacks_wait_for_stays(model: Slsg, options: dict, tmp_path: Path) -> None:
     """Checkpoints would never be written, nor training stopped early."""
-    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, **options)
+    trainer = quiet_trainer(enable_checkpointing=True, default_root_dir=tmp_path, **options)
     assert not skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == 1.0
 
@@ -132,15 +130,14 @@ class Validating(Slsg):
 
 
 def test_validation_of_a_user_s_own_kind_of_model_stays() -> None:
-    model = Validating("test_efficientnet", None)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    model, trainer = tiny_slsg(of=Validating), quiet_trainer()
     assert not skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == 1.0
 
 
 @pytest.mark.parametrize("callback", [Watching(), WatchingBar()], ids=_name)
 def test_validation_that_a_user_s_callback_looks_at_stays(model: Slsg, callback: Callback) -> None:
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[callback])
+    trainer = quiet_trainer(enable_progress_bar=True, callbacks=[callback])
     assert not skip_idle_validation(trainer, model)
     assert trainer.limit_val_batches == 1.0
 
@@ -149,7 +146,8 @@ def test_validation_that_a_user_s_callback_looks_at_stays(model: Slsg, callback:
 def test_validation_that_nobody_but_lightning_looks_at_is_skipped(
     model: Slsg, callback: Callback, tmp_path: Path
 ) -> None:
-    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[callback])
+    shown = {"enable_checkpointing": True, "enable_progress_bar": True}
+    trainer = quiet_trainer(default_root_dir=tmp_path, callbacks=[callback], **shown)
     assert skip_idle_validation(trainer, model)
 
 

@@ -4,19 +4,14 @@ import pytest
 import torch
 from anomalib.data import InferenceBatch
 
-from anomalib_slsg.networks import SegNet
 from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.utils import precision
+from tests.support.models import tiny_torch_model
 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
-
-
-def _model(auto_bfloat16: bool) -> SlsgModel:
-    torch.manual_seed(0)
-    return SlsgModel(SegNet("test_resnet"), auto_bfloat16=auto_bfloat16).eval()
 
 
 def _types(model: SlsgModel) -> tuple[torch.dtype, InferenceBatch]:
@@ -29,8 +24,8 @@ def _types(model: SlsgModel) -> tuple[torch.dtype, InferenceBatch]:
 
 @pytest.mark.usefixtures("fast")
 def test_fast_processors_compute_in_bfloat16_and_answer_in_32_bits() -> None:
-    narrow, result = _types(_model(auto_bfloat16=True))
-    wide, reference = _types(_model(auto_bfloat16=False))
+    narrow, result = _types(tiny_torch_model(auto_bfloat16=True))
+    wide, reference = _types(tiny_torch_model(auto_bfloat16=False))
     assert (narrow, wide) == (torch.bfloat16, torch.float32)
     assert result.anomaly_map.dtype == torch.float32
     assert 0 < (result.anomaly_map - reference.anomaly_map).abs().max() < 0.02
@@ -38,19 +33,19 @@ def test_fast_processors_compute_in_bfloat16_and_answer_in_32_bits() -> None:
 
 @pytest.mark.usefixtures("fast")
 def test_maps_keep_more_values_than_bfloat16_has() -> None:
-    _, result = _types(_model(auto_bfloat16=True))
+    _, result = _types(tiny_torch_model(auto_bfloat16=True))
     values = result.anomaly_map.unique()
     assert len(values.bfloat16().unique()) < len(values)
 
 
 def test_slow_processors_stay_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: False)
-    assert _types(_model(auto_bfloat16=True))[0] == torch.float32
+    assert _types(tiny_torch_model(auto_bfloat16=True))[0] == torch.float32
 
 
 @pytest.mark.usefixtures("fast")
 def test_the_trainers_double_precision_stays() -> None:
-    model = _model(auto_bfloat16=True).double()
+    model = tiny_torch_model(auto_bfloat16=True).double()
     assert model(torch.rand(1, 3, 32, 32).double()).anomaly_map.shape == (1, 1, 32, 32)
     assert not torch.is_autocast_enabled("cpu")
     with model.fast_autocast():
@@ -59,7 +54,7 @@ def test_the_trainers_double_precision_stays() -> None:
 
 @pytest.mark.usefixtures("fast")
 def test_exported_graphs_are_of_32_bits() -> None:
-    model = _model(auto_bfloat16=True)
+    model = tiny_torch_model(auto_bfloat16=True)
     exported = torch.export.export(model, (torch.rand(1, 3, 32, 32),))
     types = {node.meta["val"].dtype for node in exported.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)}
     assert torch.bfloat16 not in types
@@ -89,7 +84,7 @@ def test_compiled_graphs_keep_their_precisions() -> None:
 
 
 def test_a_compiled_model_answers_as_it_does() -> None:
-    model, images = _model(auto_bfloat16=False), torch.rand(1, 3, 32, 32)
+    model, images = tiny_torch_model(auto_bfloat16=False), torch.rand(1, 3, 32, 32)
     with torch.inference_mode():
         expected, found = model(images), torch.compile(model, backend="eager")(images)
     torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, atol=1e-5, rtol=0)

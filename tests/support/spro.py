@@ -1,24 +1,22 @@
-"""Small trees of MVTec LOCO's format, and sPRO computed in the slow, obvious way."""
+"""Small test sets of MVTec LOCO's format, and sPRO computed in the slow, obvious way."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import pytest
 import torch
+from anomalib.data import ImageBatch
 from torch.nn.functional import interpolate
+
+from tests.support.trees import write_defects_config, write_loco_image
 
 CONFIG = [
     {"defect_name": "missing", "pixel_value": 255, "saturation_threshold": 12, "relative_saturation": False},
     {"defect_name": "scratch", "pixel_value": 254, "saturation_threshold": 0.6, "relative_saturation": True},
     {"defect_name": "dent", "pixel_value": 250, "saturation_threshold": 1.0, "relative_saturation": True},
 ]
-LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 
 
 @dataclass
@@ -38,23 +36,26 @@ class Sample:
         return self.shape or self.scores.shape  # type: ignore[return-value]
 
 
-WriteTree = Callable[..., list[Sample]]
-Reference = Callable[[list[Sample], str, float], float]
-
-
-def _write(folder: Path, samples: list[Sample], config: Any = CONFIG) -> list[Sample]:
-    folder.mkdir(parents=True, exist_ok=True)
+def write_samples(category: Path, samples: list[Sample], config: Any = CONFIG) -> list[Sample]:
+    """Write samples into a category's folder, with a configuration of its defects if there is one; set their paths."""
     if config is not None:
-        (folder / "defects_config.json").write_text(json.dumps(config))
+        write_defects_config(category, config)
     for number, sample in enumerate(samples):
-        sample.path = folder / "test" / sample.group / f"{number:03d}.png"
-        sample.path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(sample.path), np.zeros(sample.size, np.uint8))
-        for index, (value, mask) in enumerate(sample.masks):
-            file = folder / "ground_truth" / sample.group / sample.path.stem / f"{index:03d}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(file), (mask * value).astype(np.uint8))
+        masks = [(mask * value).astype(np.uint8) for value, mask in sample.masks]
+        sample.path = write_loco_image(category, sample.group, number, np.zeros(sample.size, np.uint8), masks)
     return samples
+
+
+def batch_of(samples: list[Sample], dtype: torch.dtype = torch.float32, channel: bool = False) -> ImageBatch:
+    """A batch of the samples' maps, with or without a dimension of one channel."""
+    maps = torch.from_numpy(np.stack([sample.scores for sample in samples])).to(dtype)
+    return ImageBatch(
+        image=torch.zeros(len(samples), 3, 2, 2),
+        anomaly_map=maps.unsqueeze(1) if channel else maps,
+        pred_score=maps.flatten(1).amax(dim=1).float(),
+        gt_label=torch.tensor([sample.group != "good" for sample in samples]),
+        image_path=[str(sample.path) for sample in samples],
+    )
 
 
 def _at_mask_size(sample: Sample) -> np.ndarray:
@@ -64,7 +65,7 @@ def _at_mask_size(sample: Sample) -> np.ndarray:
     return interpolate(values, sample.size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
-def _reference(samples: list[Sample], group: str, limit: float) -> float:
+def reference_area(samples: list[Sample], group: str, limit: float) -> float:
     """AU-sPRO of one folder, straight from the definition, with every score as a threshold."""
     types = {entry["pixel_value"]: entry for entry in CONFIG}
     used = [(sample, _at_mask_size(sample)) for sample in samples if sample.group in {"good", group}]
@@ -93,25 +94,7 @@ def _reference(samples: list[Sample], group: str, limit: float) -> float:
     return total / limit
 
 
-@pytest.fixture(scope="session")
-def write_tree() -> WriteTree:
-    """Write samples into a category's folder and set their paths."""
-    return _write
-
-
-@pytest.fixture(scope="session")
-def reference() -> Reference:
-    """AU-sPRO from the definition."""
-    return _reference
-
-
-@pytest.fixture(scope="session")
-def sample_type() -> type[Sample]:
-    """Class of samples: test modules cannot import this file."""
-    return Sample
-
-
-def _random_samples(generator: np.random.Generator, size: tuple[int, int] = (12, 14), levels: int = 0) -> list[Sample]:
+def random_samples(generator: np.random.Generator, size: tuple[int, int] = (12, 14), levels: int = 0) -> list[Sample]:
     """Draw good images and anomalous ones with one to three defects, which may overlap."""
     samples = []
     for group, count in (("good", 2), ("logical_anomalies", 3), ("structural_anomalies", 2)):
@@ -134,9 +117,3 @@ def _random_samples(generator: np.random.Generator, size: tuple[int, int] = (12,
                 scores = np.floor(scores * levels) / levels
             samples.append(Sample(group, scores.astype(np.float32), masks))
     return samples
-
-
-@pytest.fixture(scope="session")
-def random_samples() -> Callable[..., list[Sample]]:
-    """Draw a small test set."""
-    return _random_samples

@@ -1,0 +1,1 @@
+"""What tests of several folders share: tiny models, trainers, trees of images, runs of commands."""
