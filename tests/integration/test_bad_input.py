@@ -62,6 +62,7 @@ def test_truncated_test_image_is_named(
         make_engine(tmp_path).test(make_model(), datamodule=make_folder(normal_test_dir=broken_folder))
 
 
+@pytest.mark.slow
 def test_truncated_image_on_the_command_line(
     run_command: "RunCommand",
     model_arguments: list[str],
@@ -123,6 +124,7 @@ def test_size_and_pre_processor_may_say_the_same(make_model: "MakeModel") -> Non
     assert make_model(image_size=(32, 48), pre_processor=same).pre_processor is same
 
 
+@pytest.mark.slow
 def test_exports_of_models_that_do_not_resize_ask_for_a_size(make_model: "MakeModel", tmp_path: Path) -> None:
     model = make_model(pre_processor=False)
     for export in (model.to_onnx, model.to_openvino):
@@ -161,6 +163,7 @@ def test_dtd_dir_without_images_is_named_before_training(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["test", "predict", "torch", "onnx"])
 def test_an_untrained_model_is_told(
     make_model: "MakeModel",

@@ -23,6 +23,8 @@ from tests.support.trees import copy_images, resized
 if TYPE_CHECKING:
     from tests.integration.conftest import CommandOutput, MakeEngine, RunCommand
 
+pytestmark = pytest.mark.slow
+
 METRICS = {"image_AUROC", "image_F1Score", "pixel_AUROC", "pixel_F1Score"}
 GENERATOR_LOSSES = {"pretraining/l1", "pretraining/auxiliary", "pretraining/adversarial"}
 

@@ -21,6 +21,8 @@ from tests.support.trees import copy_images, resized
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, RunCommand
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64  # of the drawn images; the model resizes them to 32
 EXECUTED = ("layerType", "runtimePrecision", "originalLayersNames")  # what OpenVINO tells of compiled operations
 

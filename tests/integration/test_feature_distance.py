@@ -18,6 +18,8 @@ from tests.support.deployed import assert_deployed_alike, kind_before, operation
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
+pytestmark = pytest.mark.slow
+
 
 def test_trained_saved_resumed_and_deployed(
     make_model: "MakeModel",

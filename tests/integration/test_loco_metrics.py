@@ -27,6 +27,8 @@ from tests.support.trees import copy_loco_tree
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeModel, RunCommand
 
+pytestmark = pytest.mark.slow
+
 CONFIG = [{"defect_name": "bar", "pixel_value": 255, "saturation_threshold": 50, "relative_saturation": False}]
 SIZE = (32, 32)
 

@@ -21,6 +21,8 @@ from tests.support.watching import PretrainingSteps
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
+pytestmark = pytest.mark.slow
+
 FOUR_STEPS = PretrainingOptions(epochs=2)  # eight images, six a step
 
 

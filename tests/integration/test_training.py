@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
 
+@pytest.mark.slow
 def test_a_short_training_finds_defects(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

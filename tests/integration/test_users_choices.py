@@ -225,6 +225,7 @@ def test_validation_works_after_fitting_with_the_same_engine(
     assert seen == [8]
 
 
+@pytest.mark.slow
 def test_anomalib_s_tensorboard_logger_gets_reconstructions_and_test_images(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_the_recorder_sees_blocking_copies() -> None:
     assert copies.found == ["(2,) torch.float32 to meta"]
 
 
+@pytest.mark.slow
 def test_a_step_of_seg_net(meta_model: Slsg) -> None:
     optimizer = meta_model.configure_optimizers()["optimizer"]
     batch = numbered(torch.empty(4, 3, SIDE, SIDE, device=META))

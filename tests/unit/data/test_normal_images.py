@@ -124,6 +124,7 @@ def test_cache_reads_each_file_once_and_budget_decides(dataset: FolderDataset, m
     assert reads == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_cache_is_filled_without_a_copy() -> None:
     """Its budget is not needed twice."""
     reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")

@@ -60,6 +60,7 @@ def _evidence(file: Path, precision: str, pyramid: list[Tensor]) -> np.ndarray:
     return compiled([level.numpy() for level in pyramid])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("openvino_bfloat16")
 @pytest.mark.parametrize("sixteen_bits", [False, True], ids=["FP32 file", "FP16 file"])
 def test_bfloat16_computes_what_32_bits_do(composition: Composition, sixteen_bits: bool, tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def _area(good: list[np.ndarray], bad: list[tuple[np.ndarray, list[Defect]]], li
     return area_under_curve(curve(state.tables(), ["spoilt"]), limit)
 
 
+@pytest.mark.slow
 @quick
 @given(
     st.lists(maps, min_size=1, max_size=2), st.lists(anomalous, min_size=1, max_size=2), st.sampled_from([*INCREASING])

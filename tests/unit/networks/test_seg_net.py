@@ -17,6 +17,7 @@ def _giga_multiply_accumulates(network: torch.nn.Module, compute: str) -> tuple[
     return counter.get_total_flops() / 2e9, output
 
 
+@pytest.mark.slow
 def test_size_is_the_papers() -> None:
     """Section 4.8: 20.46 "MB" of parameters and 23 (23.1 in the release) "GFlops", which are multiply-accumulates."""
     network = SegNet().eval()
@@ -29,6 +30,7 @@ def test_size_is_the_papers() -> None:
     assert probabilities.shape == logits.shape == auxiliary_logits.shape == (1, 1, 256, 256)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_fast_network_does_a_quarter_of_the_arithmetic() -> None:
     options = yaml.safe_load((CONFIGS / "model" / "fast.yaml").read_text())["model"]["init_args"]
     fast, papers = (_giga_multiply_accumulates(net.eval(), "forward")[0] for net in (SegNet(**options), SegNet()))

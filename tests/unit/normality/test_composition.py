@@ -63,6 +63,7 @@ def _rounded(features: Tensor) -> Tensor:
     return features + 0.02 * alike + 0.01 * torch.randn(features.shape, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_rounding", [False, True])
 def test_evidence_is_that_of_the_nearest_normal_composition(with_rounding: bool) -> None:
     composition, normal, other = (

@@ -90,6 +90,7 @@ def _rounded(features: Tensor) -> Tensor:
     return features + alike + 0.5 * torch.randn(features.shape, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [10, 40, 60])
 def test_rounding_counts_as_variation_and_is_calibrated_with(number: int) -> None:
     distance, other = FeatureDistance(CHANNELS), _pyramid(5, seed=1)
@@ -110,6 +111,7 @@ def test_rounding_counts_as_variation_and_is_calibrated_with(number: int) -> Non
     np.testing.assert_allclose(distance(other, (6, 8)).numpy(), STEEPNESS * (scaled - TOLERANCE), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [8, 10, 40, 80])
 def test_each_fold_is_measured_by_the_others(number: int) -> None:
     """An image that was learnt from is its own example, at no distance."""
@@ -208,6 +210,7 @@ def test_images_of_other_sizes_are_brought_to_the_grid() -> None:
     assert distance(_pyramid(2, (6, 10)), (96, 160)).shape == (2, 1, 96, 160)
 
 
+@pytest.mark.slow
 def test_large_images_and_wide_encoders_stay_small() -> None:
     distance = FeatureDistance((100, 100))
     side = LARGEST_SIDE + 8
@@ -248,6 +251,7 @@ def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
     assert distance(near, (6, 8)).max() < 0
 
 
+@pytest.mark.slow
 def test_segnet_adds_both_opinions() -> None:
     network = SegNet("regnetx_002", feature_distance=True).eval()
     normal = torch.randn(1, 3, 64, 96)
@@ -276,6 +280,7 @@ def test_evidence_adds_up_and_silence_is_none() -> None:
         assert add_evidence(torch.tensor(1.0), distance, rare) == distance + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "times", "folds"), [(10, 3, 5), (40, 1, 5), (60, 1, 3), (80, 1, 2)])
 def test_separation_is_that_of_images_which_have_not_been_learnt_from(number: int, times: int, folds: int) -> None:
     distance = FeatureDistance(CHANNELS)

@@ -40,6 +40,7 @@ def test_single_cells_and_constants_have_offsets_too() -> None:
     assert (offsets(lambda images: [images * 0, images * 0], (8, 8)) == 0).all()
 
 
+@pytest.mark.slow
 def test_maps_peak_where_the_anomaly_is() -> None:
     torch.manual_seed(0)
     network = SegNet("resnet18", feature_distance=True).eval()

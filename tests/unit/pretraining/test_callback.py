@@ -222,6 +222,7 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, error: BaseExceptio
     return lambda: monkeypatch.setattr(gan.InpaintingGAN, "step", step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [

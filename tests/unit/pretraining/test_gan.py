@@ -103,6 +103,7 @@ def test_without_adversarial_term_d_net_rests() -> None:
     assert _unchanged(training.gpt_net, generator) == set()
 
 
+@pytest.mark.slow
 def test_learns_to_reconstruct() -> None:
     training = _gan()
     images = torch.linspace(0, 1, 48).expand(2, 3, 32, 48)

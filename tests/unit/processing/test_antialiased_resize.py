@@ -28,6 +28,7 @@ def test_leaves_images_of_the_right_size_as_they_are() -> None:
     assert torch.equal(AntialiasedResize((32, 48))(images), images)
 
 
+@pytest.mark.slow
 def test_a_graph_for_one_size_and_batch_serves_others() -> None:
     batch, height, width = (torch.export.Dim(name, min=2, max=500) for name in ("batch", "height", "width"))
     shapes = ({0: batch, 2: height, 3: width},)

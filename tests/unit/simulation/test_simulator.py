@@ -89,6 +89,7 @@ def test_logical_source_is_mirrored_and_turned_when_asked() -> None:
     assert not torch.equal(turned.image, straight.image)
 
 
+@pytest.mark.slow
 def test_moved_source_is_the_image_itself_by_another_shift_each() -> None:
     images, others = batch()
     options = replace(WHOLE, logical_opacity=(1.0, 1.0), logical_turn_probability=0.0, logical_moved_probability=1.0)

@@ -208,6 +208,7 @@ def test_unfinished_tree_of_another_plan_is_refused(tmp_path: Path) -> None:
         write_tree(_plan(tmp_path, data_seed=5))
 
 
+@pytest.mark.slow
 def test_killed_process_frees_the_tree(whole: Path, tmp_path: Path) -> None:
     # It stalls after the first image, the lock in hand.
     process = SPAWN.Process(target=write_tree, args=(_plan(tmp_path), partial(time.sleep, 60)))
@@ -221,6 +222,7 @@ def test_killed_process_frees_the_tree(whole: Path, tmp_path: Path) -> None:
     assert _contents(tmp_path / "tray") == _contents(whole / "tray")
 
 
+@pytest.mark.slow
 def test_several_processes_write_one_tree(whole: Path, tmp_path: Path) -> None:
     # The first images take their time, so that all three meet.
     processes = [SPAWN.Process(target=write_tree, args=(_plan(tmp_path), partial(time.sleep, 0.05))) for _ in range(2)]

@@ -52,6 +52,7 @@ def test_the_trainers_double_precision_stays() -> None:
         assert not torch.is_autocast_enabled("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_exported_graphs_are_of_32_bits() -> None:
     model = tiny_torch_model(auto_bfloat16=True)
@@ -83,6 +84,7 @@ def test_compiled_graphs_keep_their_precisions() -> None:
         assert product(torch.rand(4, 4)).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_compiled_model_answers_as_it_does() -> None:
     model, images = tiny_torch_model(auto_bfloat16=False), torch.rand(1, 3, 32, 32)
     with torch.inference_mode():
