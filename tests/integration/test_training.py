@@ -10,8 +10,9 @@ from lightning.pytorch import Callback
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_short_training_finds_defects(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

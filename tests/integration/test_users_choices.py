@@ -22,6 +22,8 @@ from tests.support.watching import PretrainingSteps
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel
 
+pytestmark = pytest.mark.slow
+
 
 class StopAtOnce(Callback):
     """Notes the schedule at the first step and ends the training after it."""
@@ -225,7 +227,6 @@ def test_validation_works_after_fitting_with_the_same_engine(
     assert seen == [8]
 
 
-@pytest.mark.slow
 def test_anomalib_s_tensorboard_logger_gets_reconstructions_and_test_images(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:

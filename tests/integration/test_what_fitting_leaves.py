@@ -31,6 +31,8 @@ from tests.support.watching import SeenImages
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
+pytestmark = pytest.mark.slow
+
 
 class Mishap(Callback):
     """Ends the training at its first step by an error."""
