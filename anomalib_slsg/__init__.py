@@ -25,5 +25,4 @@ def __getattr__(name: str) -> Any:
     """Import public names on first use, so that importing the package alone loads nothing heavy."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    msg = f"module 'anomalib_slsg' has no attribute '{name}'"
-    raise AttributeError(msg)
+    raise AttributeError(f"module 'anomalib_slsg' has no attribute '{name}'")

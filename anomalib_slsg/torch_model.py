@@ -8,43 +8,46 @@ import torch
 from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
-from anomalib_slsg.networks import SegNet
-from anomalib_slsg.networks.encoder import EXAMPLE_SIDE
-from anomalib_slsg.normality.composition import add_composition
-from anomalib_slsg.utils.precision import exporting, fast_autocast
+from anomalib_slsg.networks.encoder import check_image_size
+from anomalib_slsg.networks.options import NetworkOptions
+from anomalib_slsg.networks.seg_net import RARITY, SegNet
+from anomalib_slsg.normality.normality import Normality
+from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.utils.precision import exporting, fast_autocast, full_precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 REFERENCE_SIDE = 256
-STRIDE = 16
 
 
 class SlsgModel(nn.Module):
-    """SegNet with normalisation in front and image score behind.
+    """SegNet and normality, with normalisation in front and image score behind.
 
     Args:
-        seg_net: The segmentation network; with the paper's settings if left out.
-        score_pixels: The image score is the mean of this many of the highest pixels of a 256x256 map (section 4.2);
-            scaled with the map's area.
+        backbone: Name of a timm CNN.
+        network: How SegNet is built, and how many pixels make an image's score.
+        normality: Which measures of normality the model has. They have no effect until they are fitted.
         auto_bfloat16: Compute in bfloat16 on processors that multiply it. Exported graphs are of 32 bits all the same.
-
-    Raises:
-        ValueError: If score_pixels is not positive.
     """
 
     mean: Tensor
     standard_deviation: Tensor
 
-    def __init__(self, seg_net: SegNet | None = None, score_pixels: int = 100, auto_bfloat16: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        network: NetworkOptions = NetworkOptions(),
+        normality: NormalityOptions = NormalityOptions(),
+        auto_bfloat16: bool = True,
+    ) -> None:
         super().__init__()
-        if score_pixels < 1:
-            msg = f"score_pixels must be at least 1, got {score_pixels}"
-            raise ValueError(msg)
-        self.seg_net = seg_net if seg_net is not None else SegNet()
-        self.score_pixels = score_pixels
+        self.seg_net = SegNet(backbone, network)
+        self.normality = Normality(self.seg_net.encoder.channels[-2:], normality)
+        self.score_pixels = network.score_pixels
         self.auto_bfloat16 = auto_bfloat16
         # in a tuple, where it is no submodule: checkpoints and optimisers must not see it
         self._inference: tuple[tuple[object, ...], SegNet] | None = None
+        self.register_load_state_dict_post_hook(_forget_inference)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer(
             "standard_deviation", torch.tensor(IMAGENET_STANDARD_DEVIATION).view(1, 3, 1, 1), persistent=False
@@ -59,7 +62,7 @@ class SlsgModel(nn.Module):
         Returns:
             Images as the networks take them, of the same shape.
         """
-        # scaled first: NNCF takes what is added to a matrix product, the exported resize's, for its bias
+        # scaled before shifted: NNCF would take a shift right after the exported resize's matrix product for its bias
         return images / self.standard_deviation - self.mean / self.standard_deviation
 
     def fast_autocast(self) -> AbstractContextManager:
@@ -79,39 +82,22 @@ class SlsgModel(nn.Module):
         Raises:
             ValueError: If the height or width is not a multiple of 16.
         """
-        check_image_size(images.shape[-2], images.shape[-1])
+        height, width = images.shape[-2:]
+        check_image_size(height, width)
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
         whole = self.training or torch.is_grad_enabled() or exporting() or torch.compiler.is_compiling()
-        seg_net = self.seg_net if whole else self._folded(inputs)
+        seg_net = self.seg_net if whole else self._folded()
         with self.fast_autocast():
-            anomaly_map, evidence = seg_net.examine(inputs)
-        score = self.image_score(anomaly_map)
-        if evidence is not None:
-            score = add_composition(score, evidence)
+            log_odds, features = seg_net.examine(inputs)
+        with full_precision(inputs.device):
+            evidence = self.normality(features, (height, width))
+            if evidence.places is not None:
+                log_odds = join_maps(log_odds, evidence.places)
+            anomaly_map = torch.sigmoid(log_odds)
+            score = self.image_score(anomaly_map)
+            if evidence.composition is not None:
+                score = join_scores(score, evidence.composition)
         return InferenceBatch(anomaly_map=anomaly_map, pred_score=score)
-
-    def _folded(self, inputs: Tensor) -> SegNet:
-        """The network for inference, made anew when a weight or statistic has changed since."""
-        autocast = self.fast_autocast()
-        dtype = torch.bfloat16 if isinstance(autocast, torch.autocast) else None
-        tensors = itertools.chain(self.seg_net.parameters(), self.seg_net.buffers())
-        state = (dtype, *(_version(tensor) for tensor in tensors))
-        inference = self._inference  # another thread may replace it
-        if inference is None or inference[0] != state:
-            inference = self._inference = None  # frees the old one first
-            with autocast:
-                network = self.seg_net.for_inference(inputs[:1, :, :EXAMPLE_SIDE, :EXAMPLE_SIDE], dtype)
-            inference = self._inference = state, network
-        return inference[1]
-
-    def train(self, mode: bool = True) -> "SlsgModel":
-        """Switch between training and inference; what is written through ``data`` counts as a change from here on."""
-        self._inference = None
-        return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the copy for inference out of pickles and copies."""
-        return {**self.__dict__, "_inference": None}
 
     def image_score(self, anomaly_map: Tensor) -> Tensor:
         """Average the most anomalous pixels (section 4.2).
@@ -126,27 +112,56 @@ class SlsgModel(nn.Module):
         number = max(1, self.score_pixels * pixels // REFERENCE_SIDE**2)
         return anomaly_map.flatten(1).topk(number, dim=1).values.mean(dim=1)
 
+    def train(self, mode: bool = True) -> "SlsgModel":
+        """Switch between training and inference; weights that were changed until here count from here on."""
+        self._inference = None
+        return super().train(mode)
 
-def _version(tensor: Tensor) -> tuple[int, int]:
-    # tensors made in inference mode count no changes, and cannot be changed outside of it
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the copy for inference out of pickles and copies."""
+        return {**self.__dict__, "_inference": None}
+
+    def _folded(self) -> SegNet:
+        """The network for inference; made anew after training or loading, and on another device or in another type."""
+        autocast = self.fast_autocast()
+        dtype = torch.bfloat16 if isinstance(autocast, torch.autocast) else None
+        tensors = itertools.chain(self.seg_net.parameters(), self.seg_net.buffers())
+        state = (dtype, *(tensor.data_ptr() for tensor in tensors))
+        inference = self._inference  # another thread may replace it
+        if inference is None or inference[0] != state:
+            inference = self._inference = None  # frees the old one first
+            inference = self._inference = state, self.seg_net.for_inference(dtype)
+        return inference[1]
 
 
-def check_image_size(height: int, width: int) -> None:
-    """Refuse sizes that the encoder cannot halve four times.
+def join_maps(decoder: Tensor, places: Tensor) -> Tensor:
+    """Join what SegNet's decoder and the measure *places* say of pixels: log odds add up.
+
+    The decoder's log odds count by how far they exceed RARITY, the prior. Lower ones count as the prior: the decoder
+    knows only simulated anomalies, so its silence proves nothing. Places can be negative, and so suppress false alarms.
 
     Args:
-        height: Height in pixels.
-        width: Width in pixels.
+        decoder: Log odds of SegNet's decoder, of shape (B, 1, H, W).
+        places: Log odds of :class:`~anomalib_slsg.normality.places.Places`, of the same shape.
 
-    Raises:
-        ValueError: If one of them is not a multiple of 16.
+    Returns:
+        Log odds of the same shape.
     """
-    if height % STRIDE or width % STRIDE:
-        fitting = tuple(max(STRIDE, round(side / STRIDE) * STRIDE) for side in (height, width))
-        msg = (
-            f"the encoder halves the image four times, so its height and width must be multiples of {STRIDE}; "
-            f"got {height}x{width}. Set model.image_size to [{fitting[0]}, {fitting[1]}], or resize to that in your "
-            "pre-processor"
-        )
-        raise ValueError(msg)
+    return decoder.clamp(min=RARITY) - RARITY + places
+
+
+def join_scores(scores: Tensor, composition: Tensor) -> Tensor:
+    """Join an image's score and the evidence of the measure *composition*: log odds add up.
+
+    Args:
+        scores: Probabilities of shape (B,).
+        composition: Log odds of :class:`~anomalib_slsg.normality.composition.Composition`, of the same shape.
+
+    Returns:
+        Probabilities of the same shape, none lower than before.
+    """
+    return scores / (scores + (1 - scores) * torch.exp(-composition))
+
+
+def _forget_inference(model: SlsgModel, _incompatible_keys: Any) -> None:
+    model._inference = None

@@ -1,15 +1,10 @@
 """Small data sets that the tests draw themselves, and the folder of reference values where there is one."""
 
-import ctypes
 import os
-import platform
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from anomalib_slsg.memory import ENVIRONMENT
 from tests.support.paths import REPOSITORY
 from tests.support.trees import write_folder_tree, write_mvtec_ad_tree, write_mvtec_loco_tree
 
@@ -37,34 +32,6 @@ def openvino_bfloat16() -> None:
     openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("OpenVINO computes in 32 bits on processors without bfloat16")
-
-
-class MallocInfo(ctypes.Structure):
-    """glibc's ``struct mallinfo``, of which only the number of blocks that came from the system counts here."""
-
-    _fields_ = [("before", ctypes.c_int * 3), ("hblks", ctypes.c_int), ("behind", ctypes.c_int * 6)]
-
-
-@pytest.fixture
-def returned_blocks() -> Callable[[int, int], int]:
-    """How many of some blocks of so many bytes come from the system and go back to it as soon as they are freed.
-
-    All are asked for together, as each that fits a gap in the heap fills that. A total of 4 GiB fits no
-    gaps; 256 MiB, of blocks that are to be kept, leave none that would hold as many. None is written to.
-    """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in ENVIRONMENT):
-        pytest.skip("the allocator is not one that anomalib_slsg sets")
-    mallinfo = ctypes.CDLL(None).mallinfo
-    mallinfo.restype = MallocInfo
-
-    def returned(size: int, total: int) -> int:
-        before = mallinfo().hblks
-        blocks = [torch.empty(size, dtype=torch.uint8) for _ in range(total // size)]
-        number: int = mallinfo().hblks - before
-        del blocks
-        return number
-
-    return returned
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Training images; and the name under which the drawn data set is known."""
+"""Training images; also exports ``SyntheticLOCO``, which is defined in :mod:`anomalib_slsg.synthetic_loco`."""
 
 from importlib import import_module
 from typing import Any
@@ -7,8 +7,7 @@ __all__ = ["SyntheticLOCO"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the data module on first use: it loads anomalib, which the helpers of this package do not need."""
+    """Import ``SyntheticLOCO`` on first use: training on other data does not need the code that draws it."""
     if name == "SyntheticLOCO":
         return import_module("anomalib_slsg.synthetic_loco.datamodule").SyntheticLOCO
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The normal training images as one random-access collection, for pre-training and simulation."""
+"""The normal training images with random access, for pre-training, simulation and normality."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import torch
 from anomalib.data import ImageBatch
-from lightning.pytorch.utilities.seed import isolate_rng
-from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.v2 import Resize
+
+from anomalib_slsg.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +51,17 @@ class NormalImages:
         self._show_progress = show_progress
         self._length = len(dataset)  # type: ignore[arg-type]
         if self._length == 0:
-            msg = "the training set holds no images; check the data module's root and folder names"
-            raise ValueError(msg)
+            raise ValueError("the training set holds no images; check the data module's root and folder names")
         first = self._read([0])
         needed = first.numel() * self._length / GIBIBYTE
         self._cache: Tensor | None = None
         augmented = not all(only_resizes(getattr(each, "augmentations", None)) for each in _with_inner_ones(dataset))
         if not augmented and needed <= cache_gibibytes:
             self._cache = self._fill_cache()
-        elif augmented:
-            logger.info("The training images are read again when needed, because the data set augments them.")
         else:
-            logger.info(
-                "%d training images need %.1f GiB and are read again when needed (cache_gibibytes is %.1f).",
-                self._length,
-                needed,
-                cache_gibibytes,
-            )
+            size = f"they need {needed:.1f} GiB (cache_gibibytes is {cache_gibibytes:.1f})"
+            reason = "the data set augments them" if augmented else size
+            logger.info("The %d training images are read again when needed: %s.", self._length, reason)
         self._index_of_path = {str(Path(path)): index for index, path in enumerate(_paths(dataset))}
 
     @property
@@ -147,7 +141,7 @@ class NormalImages:
             yield self[part]
 
     def read(self, indices: Tensor) -> Iterator[Tensor]:
-        """Read images from their files, as new ones are that are to be judged: not rounded to bytes.
+        """Read images from their files without rounding them to bytes, just as new images reach the model.
 
         Args:
             indices: Indices of shape (B,).
@@ -155,7 +149,7 @@ class NormalImages:
         Yields:
             Some of the images in [0, 1], of shape (B', 3, H, W), float32, on the CPU.
         """
-        with isolate_rng():  # training draws from the same generators
+        with torch.random.fork_rng(devices=[]):  # training draws from the same generator
             yield from self._batches(Subset(self._dataset, indices.tolist()))
 
     def _read(self, indices: list[int]) -> Tensor:
@@ -174,18 +168,22 @@ class NormalImages:
             filled += len(images)
         if len(sizes) > 1:
             listed = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
-            msg = f"the training images have different sizes ({listed}); set model.image_size, or resize them yourself"
-            raise ValueError(msg)
+            raise ValueError(
+                f"the training images have different sizes ({listed}); set model.image_size, or resize them yourself"
+            )
         return cache
 
     def _batches(self, dataset: Dataset) -> Iterator[Tensor]:
         loader = DataLoader(
-            dataset, batch_size=IMAGES_AT_A_TIME, collate_fn=self._collate, num_workers=self._num_workers
+            dataset,
+            batch_size=IMAGES_AT_A_TIME,
+            collate_fn=self._collate,
+            num_workers=self._num_workers,
+            generator=torch.Generator().manual_seed(torch.initial_seed()),  # not the one that training draws from
         )
-        for batch in track(
-            loader, description="Reading training images", transient=True, disable=not self._show_progress
-        ):
-            yield self._resized(batch)
+        with progress_bar(self._show_progress, transient=True) as bar:
+            for batch in bar.track(loader, description="Reading training images"):
+                yield self._resized(batch)
 
     def _resized(self, batch: ImageBatch) -> Tensor:
         images = cast("Tensor", batch.image)

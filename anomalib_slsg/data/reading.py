@@ -2,6 +2,8 @@
 
 import copy
 import importlib
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 from anomalib.data import NumpyImageItem
@@ -9,6 +11,8 @@ from anomalib.visualization.image import item_visualizer, visualizer
 from PIL import Image
 
 from anomalib_slsg.utils.images import is_deep, read_image, read_rgb
+
+logger = logging.getLogger(__name__)
 
 ANOMALIB_READERS = (
     "anomalib.data.datasets.base.image",
@@ -31,6 +35,22 @@ def read_deep_images() -> None:
     for name in ANOMALIB_READERS:
         importlib.import_module(name).read_image = read_image  # type: ignore[attr-defined]
     visualizer.visualize_image_item = _visualize_deep_or_plain
+
+
+def warn_of_deep_images(paths: Iterable[str]) -> None:
+    """Warn that anomalib's own reader clips images of more than 8 bits, if it is in use and the first image is such.
+
+    Args:
+        paths: Files of images.
+    """
+    first = next(iter(paths), None)
+    reader = importlib.import_module(ANOMALIB_READERS[0]).read_image
+    if first is not None and reader is not read_image and is_deep(first):
+        logger.warning(
+            "'%s' has more than 8 bits, and anomalib's reader shows such images white: call "
+            "anomalib_slsg.read_deep_images() at the top of your program.",
+            first,
+        )
 
 
 def _visualize_deep_or_plain(item: Any, *args: Any, **kwargs: Any) -> Image.Image | None:

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_slsg.deployment.openvino import COMPOSITION, DISTANCE, comparing, consumers, names, reachable
+from anomalib_slsg.deployment.openvino import COMPOSITION, PLACES, comparing, consumers, names, reachable
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
@@ -19,7 +19,7 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     Rounding similarities to 8 bits chooses other neighbours, so the SG block's matrix products, a hundredth of the
     arithmetic, keep their precision. Activations get an offset as well as a scale: many of them are not rectified.
     The first convolution, another hundredth, keeps its precision because rounding a normalised grey image gives it
-    colours; see :mod:`anomalib_slsg.networks.precise_stem`. With ``feature_distance`` or ``composition``, the whole
+    colours; see :mod:`anomalib_slsg.networks.precise_stem`. With measures of normality, the whole
     encoder does, because whitening magnifies what rounding does to features.
 
     Args:
@@ -30,7 +30,7 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    unrounded = names(_measuring_distance(graph) | _first_convolutions(graph))
+    unrounded = names(comparing(graph, PLACES, COMPOSITION) | _first_convolutions(graph))
     ignored = nncf.IgnoredScope(types=["MatMul"], names=unrounded)
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
@@ -51,8 +51,7 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
     import nncf
 
     if datamodule is None:
-        msg = "INT8 quantisation looks at images: give a data module (--data on the command line)"
-        raise ValueError(msg)
+        raise ValueError("INT8 quantisation looks at images: give a data module (--data on the command line)")
     datamodule.setup("fit")
     dataset = getattr(datamodule, "val_data", None) or datamodule.train_data
     batch = graph.input(0).partial_shape[0]
@@ -82,13 +81,8 @@ def compress_weights(graph: "Model") -> "Model":
     """
     import nncf
 
-    ignored = nncf.IgnoredScope(names=names(_measuring_distance(graph)))
+    ignored = nncf.IgnoredScope(names=names(comparing(graph, PLACES, COMPOSITION)))
     return nncf.compress_weights(graph, ignored_scope=ignored)
-
-
-def _measuring_distance(graph: "Model") -> "set[Node]":
-    """The operations that distances from normal images are computed by: none, or the encoder's and their own."""
-    return comparing(graph, DISTANCE, COMPOSITION)
 
 
 def _first_convolutions(graph: "Model") -> "set[Node]":

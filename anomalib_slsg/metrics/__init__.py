@@ -2,6 +2,6 @@
 
 from anomalib_slsg.metrics.anomaly_type import AnomalyTypeAUROC
 from anomalib_slsg.metrics.map_writer import AnomalyMapWriter
-from anomalib_slsg.metrics.spro_metrics import AUSPRO, SPROCurve
+from anomalib_slsg.metrics.spro_metrics import AUSPRO
 
-__all__ = ["AUSPRO", "AnomalyMapWriter", "AnomalyTypeAUROC", "SPROCurve"]
+__all__ = ["AUSPRO", "AnomalyMapWriter", "AnomalyTypeAUROC"]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
-LARGE = 1e37
 # What the readers and their decoders raise for broken files.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError, struct.error, tifffile.TiffFileError)
 # Rows that are interpolated at a time: few enough to stay in the processor's cache.
@@ -35,11 +34,9 @@ def read_map(path: Path) -> Array:
     try:
         values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
     except UNREADABLE as error:
-        msg = f"the anomaly map '{path}' cannot be read ({error})"
-        raise ValueError(msg) from error
+        raise ValueError(f"the anomaly map '{path}' cannot be read ({error})") from error
     if not isinstance(values, np.ndarray):
-        msg = f"the anomaly map '{path}' cannot be read (it is an archive, not an array)"
-        raise ValueError(msg)
+        raise ValueError(f"the anomaly map '{path}' cannot be read (it is an archive, not an array)")
     return check_map(values, path)
 
 
@@ -57,18 +54,15 @@ def check_map(values: np.ndarray, name: object) -> Array:
         ValueError: If it is not one matrix of finite numbers.
     """
     if np.squeeze(values).ndim != 2 and values.ndim != 2:
-        msg = f"the anomaly map '{name}' has the shape {values.shape}; it should have two axes, height and width"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the anomaly map '{name}' has the shape {values.shape}; it should have two axes, height and width"
+        )
     if values.dtype.kind not in "fiub":
-        msg = f"the anomaly map '{name}' holds {values.dtype}, which is no kind of real number"
-        raise ValueError(msg)
+        raise ValueError(f"the anomaly map '{name}' holds {values.dtype}, which is no kind of real number")
     values = values if values.ndim == 2 else np.squeeze(values)
     values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     if not np.isfinite(values).all():
-        msg = f"the anomaly map '{name}' holds NaN or infinity"
-        raise ValueError(msg)
-    if values.dtype == np.float32 and np.abs(values).max(initial=0) > LARGE:
-        values = values.astype(np.float64)  # differences of such numbers overflow
+        raise ValueError(f"the anomaly map '{name}' holds NaN or infinity")
     return values
 
 
@@ -90,11 +84,10 @@ def check_aspect(map_shape: tuple[int, int], shape: tuple[int, int], name: objec
     across, down = abs(width - height * full_width / full_height), abs(height - width * full_height / full_width)
     fits = min(across, down) <= max(1, min(ROUNDING, min(height, width) / ROUNDING))
     if not fits and height != width:
-        msg = (
+        raise ValueError(
             f"the anomaly map '{name}' has {width}x{height} pixels, its image {full_width}x{full_height}; "
-            "it should have the image's aspect or be square"
+            "it should have the image's aspect or be square (AnomalyMapWriter writes it so with full_size)"
         )
-        raise ValueError(msg)
 
 
 def resize_map(values: Array, shape: tuple[int, int]) -> Array:

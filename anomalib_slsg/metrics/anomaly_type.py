@@ -35,19 +35,18 @@ class _AnomalyTypeAUROC(Metric):
     def update(self, scores: Tensor, labels: Tensor, paths: Sequence[str]) -> None:
         for path, score in zip(paths, scores.flatten(), strict=True):
             if score.isnan():
-                msg = f"the image score of '{path}' is NaN"
-                raise ValueError(msg)
+                raise ValueError(f"the image score of '{path}' is NaN")
         folders = [Path(path).parent.name for path in paths]
         known = torch.tensor([TYPE_OF_FOLDER.get(folder, OTHER) for folder in folders], device=scores.device)
         self.scores.append(scores.detach().flatten())
         self.types.append(torch.where(labels.flatten().bool(), known, GOOD))
 
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        # a process without images has to take part with tensors of the others' types
-        if not len(self.scores):
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Take part in the exchange of processes, also without images: with empty tensors of the others' types."""
+        if torch.distributed.is_initialized() and not len(self.scores):
             self.scores = [torch.empty(0, device=self.device)]
             self.types = [torch.empty(0, dtype=torch.int64, device=self.device)]
-        super()._sync_dist(*args, **kwargs)
+        super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
         scores, types = dim_zero_cat(self.scores), dim_zero_cat(self.types)
@@ -93,7 +92,6 @@ class AnomalyTypeAUROC(AnomalibMetric, _AnomalyTypeAUROC):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         if anomaly_type not in {"logical", "structural", "mean", "all"}:
-            msg = f"anomaly_type must be logical, structural, mean or all, got '{anomaly_type}'"
-            raise ValueError(msg)
+            raise ValueError(f"anomaly_type must be logical, structural, mean or all, got '{anomaly_type}'")
         super().__init__(fields, prefix, strict, anomaly_type=anomaly_type, **kwargs)
         self.name = f"{prefix}AUROC_{anomaly_type}"

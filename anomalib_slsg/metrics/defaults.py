@@ -1,12 +1,12 @@
 """Metrics that ``Slsg`` adds by itself when the test set is a tree of MVTec LOCO's format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from anomalib.data import AnomalibDataModule
+import torch
+from anomalib.data import AnomalibDataset
 from anomalib.metrics import Evaluator
-from lightning.pytorch import Trainer
 from torch import nn
 from torchmetrics import Metric
 from torchmetrics.utilities.prints import rank_zero_warn
@@ -17,7 +17,9 @@ from anomalib_slsg.metrics.ground_truth import has_defects_config
 from anomalib_slsg.metrics.spro_metrics import AUSPRO, FOLDER_OF_TYPE
 
 
-def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Trainer) -> list[Metric]:
+def replace_loco_metrics(
+    added: Sequence[Metric], evaluator: Any, model: nn.Module, loaders: Any, device: torch.device
+) -> list[Metric]:
     """Add image AUROC and AU-sPRO of the types of anomalies, as far as the test set has them.
 
     AU-sPRO needs ``defects_config.json`` beside the test set, too, and maps of whole images. Metrics that the evaluator
@@ -26,7 +28,9 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
     Args:
         added: What this function added for the test set before, which is taken out.
         evaluator: The model's evaluator, if it has one.
-        trainer: The trainer, about to test or to validate.
+        model: The model, whose pre-processor may crop.
+        loaders: The trainer's loaders of test images.
+        device: Where the model is tested.
 
     Returns:
         What was added.
@@ -35,39 +39,36 @@ def replace_loco_metrics(added: Sequence[Metric], evaluator: Any, trainer: Train
         return []
     kept = [metric for metric in evaluator.test_metrics if all(metric is not one for one in added)]
     metrics = [
-        metric
-        for metric in _loco_metrics(data_in_use(trainer), trainer.lightning_module)
+        metric.to(device)
+        for metric in _loco_metrics(datasets(loaders), model)
         if not any(isinstance(other, type(metric)) for other in kept)
     ]
     evaluator.test_metrics = nn.ModuleList([*kept, *metrics])
-    if evaluator.compute_on_cpu and trainer.num_devices == 1:  # the evaluator has dealt with its others before
+    if evaluator.compute_on_cpu and not torch.distributed.is_initialized():  # as it moved its own before
         evaluator.metrics_to_cpu(metrics)
     return metrics
 
 
-def data_in_use(trainer: Trainer) -> Any:
-    """Tell what is tested or validated; ``trainer.datamodule`` is that of an earlier run where loaders are given.
+def datasets(loaders: Any) -> list[Any]:
+    """List the data sets of a trainer's loaders.
 
     Args:
-        trainer: The trainer, about to test or to validate.
-
-    Returns:
-        The data module or loaders.
+        loaders: One loader, or several in lists, or none.
     """
-    loop = trainer.test_loop if trainer.testing else trainer.validate_loop
-    return loop._data_source.instance
+    flat: Iterable[Any] = loaders if isinstance(loaders, Sequence) else [loaders]
+    return [getattr(loader, "dataset", None) for loader in flat]
 
 
-def _loco_metrics(datamodule: Any, model: Any) -> list[Metric]:
-    if not isinstance(datamodule, AnomalibDataModule) or not hasattr(datamodule, "test_data"):
+def _loco_metrics(tested: Sequence[Any], model: nn.Module) -> list[Metric]:
+    if len(tested) != 1 or not isinstance(tested[0], AnomalibDataset):
         return []
-    paths = [Path(path) for path in datamodule.test_data.samples["image_path"]]
+    paths = [Path(path) for path in tested[0].samples["image_path"]]
     folders = {path.parent.name for path in paths}
     present: list[AnomalyType] = [kind for kind in ("logical", "structural") if FOLDER_OF_TYPE[kind] in folders]
     wanted: list[AnomalyType] = [*present, "mean"] if len(present) == 2 else present
     metrics: list[Metric] = [AnomalyTypeAUROC(kind, prefix="image_") for kind in wanted]
     if all(map(has_defects_config, paths)):
-        displacing = displacing_transform(model, datamodule.test_data)
+        displacing = displacing_transform(model, tested[0])
         if displacing is not None:
             rank_zero_warn(f"AU-sPRO is left out: {displacing} gives maps of another part of the image than its masks.")
             return metrics

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -28,6 +28,7 @@ from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_l
 from anomalib_slsg.metrics.spro_state import Series, SeriesAreas, SPROState, anomalous_groups, curve
 from anomalib_slsg.utils.auroc import area_under_roc
 from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.progress import progress_bar
 
 FPR_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 CURVE_RESOLUTION = 1e-3
@@ -81,11 +82,12 @@ def evaluate(
         check_fpr_limit(limit)
     pairs = list(_pairs(dataset / category / "test", anomaly_maps / category / "test"))
     state, scores = SPROState(), dict[str, list[float]]()
-    for image, map_path in track(pairs, description=f"Evaluating {category}", console=Console(file=sys.stderr)):
-        values = read_map(map_path)
-        areas = image_areas(values, image, map_path)
-        state.add_image(areas)
-        scores.setdefault(areas.group, []).append(float(values.max()))
+    with progress_bar(console=Console(file=sys.stderr)) as bar:
+        for image, map_path in bar.track(pairs, description=f"Evaluating {category}"):
+            values = read_map(map_path)
+            areas = image_areas(values, image, map_path)
+            state.add_image(areas)
+            scores.setdefault(areas.group, []).append(float(values.max()))
     tables = state.tables()
     groups = anomalous_groups(tables)
     curves = {group: curve(tables, [group]) for group in groups}
@@ -93,8 +95,8 @@ def evaluate(
     good = _tensor(scores.pop(GOOD, []))
     auc_roc = {group: area_under_roc(good, _tensor(scores[group])).item() for group in groups} if len(good) else {}
     if len(groups) > 1:
-        auc_spro[MEAN] = {key: _mean([auc_spro[group][key] for group in groups]) for key in auc_spro[groups[0]]}
-        auc_roc |= {MEAN: _mean(list(auc_roc.values()))} if auc_roc else {}
+        auc_spro[MEAN] = {key: fmean(auc_spro[group][key] for group in groups) for key in auc_spro[groups[0]]}
+        auc_roc |= {MEAN: fmean(auc_roc.values())} if auc_roc else {}
     return Evaluation(curves, auc_spro, auc_roc, _per_defect(tables, fpr_limits))
 
 
@@ -102,34 +104,22 @@ def _pairs(images: Path, maps: Path) -> Iterator[tuple[Path, Path]]:
     """Give each test image with its map."""
     for folder in (images, maps):
         if not folder.is_dir():
-            msg = f"the folder '{folder}' does not exist"
-            raise FileNotFoundError(msg)
+            raise FileNotFoundError(f"the folder '{folder}' does not exist")
     groups = {folder.name: _images(folder) for folder in sorted(images.iterdir()) if folder.is_dir()}
     if not any(paths for group, paths in groups.items() if group != GOOD):
-        msg = f"'{images}' has no folder with anomalous images"
-        raise ValueError(msg)
-    surplus = sorted(folder for folder in maps.iterdir() if folder.is_dir() and folder.name not in groups)
-    if surplus:
-        msg = f"'{surplus[0]}' holds anomaly maps of a folder that '{images}' does not have"
-        raise ValueError(msg)
+        raise ValueError(f"'{images}' has no folder with anomalous images")
     for group, paths in groups.items():
-        found: dict[str, list[Path]] = {}
-        for path in sorted((maps / group).glob("*")):
-            if path.suffix.lower() in ENDINGS:
-                found.setdefault(path.stem, []).append(path)
+        found = {path.stem: path for path in sorted((maps / group).glob("*")) if path.suffix.lower() in ENDINGS}
         for image in paths:
-            match found.pop(image.stem, []):
-                case [path]:
-                    yield image, path
-                case []:
-                    msg = f"the anomaly map '{maps / group / image.stem}.tiff' (or .npy) of '{image}' is missing"
-                    raise FileNotFoundError(msg)
-                case [first, second, *_]:
-                    msg = f"'{first}' and '{second}' are maps of the same image; remove one"
-                    raise ValueError(msg)
+            if image.stem not in found:
+                raise FileNotFoundError(
+                    f"the anomaly map '{maps / group / image.stem}.tiff' (or .npy) of '{image}' is missing"
+                )
+            yield image, found.pop(image.stem)
         if found:
-            msg = f"the anomaly map '{next(iter(found.values()))[0]}' belongs to no image in '{images / group}'"
-            raise ValueError(msg)
+            raise ValueError(
+                f"the anomaly map '{next(iter(found.values()))}' belongs to no image in '{images / group}'"
+            )
 
 
 def _images(folder: Path) -> list[Path]:
@@ -142,10 +132,6 @@ def _areas(points: SPROPoints, fpr_limits: tuple[float, ...]) -> dict[str, float
 
 def _tensor(values: list[float]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _per_defect(tables: dict[Series, SeriesAreas], fpr_limits: tuple[float, ...]) -> dict[str, dict]:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -89,7 +88,7 @@ def read_ground_truth(image_path: Path) -> GroundTruth:
         return GroundTruth(group, shape, [])
     category = image_path.parents[2]
     config = category / DEFECTS_CONFIG
-    types = _read_config(config, config.stat().st_mtime_ns if config.is_file() else 0)
+    types = read_defects_config(config)
     files = _mask_files(category / GROUND_TRUTH / group / image_path.stem, image_path)
     return GroundTruth(group, shape, [_read_defect(file, shape, types, config) for file in files])
 
@@ -108,21 +107,18 @@ def read_defects_config(path: Path) -> dict[int, DefectType]:
         ValueError: If it is broken.
     """
     if not path.is_file():
-        msg = f"'{path}' is missing; it tells the type and the saturation of each mask's pixel value"
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"'{path}' is missing; it tells the type and the saturation of each mask's pixel value")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         types = {int(entry["pixel_value"]): _defect_type(entry) for entry in entries}
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
-        msg = (
+        raise ValueError(
             f"'{path}' is not a list of entries with defect_name, pixel_value, saturation_threshold and "
             f"relative_saturation ({reason})"
-        )
-        raise ValueError(msg) from error
+        ) from error
     if len(types) < len(entries):
-        msg = f"'{path}' gives a pixel_value to two defects"
-        raise ValueError(msg)
+        raise ValueError(f"'{path}' gives a pixel_value to two defects")
     return types
 
 
@@ -138,65 +134,45 @@ def image_shape(path: Path) -> tuple[int, int]:
             return image.height, image.width
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
-            msg = f"the test image '{path}' is missing; its size and its folder tell the ground truth"
-            raise FileNotFoundError(msg) from error
-        msg = f"'{path}' is not a readable image ({error})"
-        raise ValueError(msg) from error
+            raise FileNotFoundError(
+                f"the test image '{path}' is missing; its size and its folder tell the ground truth"
+            ) from error
+        raise ValueError(f"'{path}' is not a readable image ({error})") from error
 
 
 def _defect_type(entry: dict) -> DefectType:
     threshold, relative = float(entry["saturation_threshold"]), entry["relative_saturation"]
     if not isinstance(relative, bool):
-        msg = f"relative_saturation is {relative!r} instead of true or false"
-        raise ValueError(msg)
+        raise ValueError(f"relative_saturation is {relative!r} instead of true or false")
     if not 0 < threshold < float("inf") or (relative and threshold > 1):
-        msg = f"{'relative ' if relative else ''}saturation_threshold is {threshold}"
-        raise ValueError(msg)
+        raise ValueError(f"{'relative ' if relative else ''}saturation_threshold is {threshold}")
     return DefectType(str(entry["defect_name"]), threshold, relative)
 
 
-@lru_cache(maxsize=16)
-def _read_config(path: Path, changed: int) -> dict[int, DefectType]:
-    # the time of its last change is part of the key, so that a file that was mended is read again
-    del changed
-    return read_defects_config(path)
-
-
 def _mask_files(folder: Path, image_path: Path) -> list[Path]:
-    files = sorted((file for file in folder.glob("*") if file.suffix.lower() == ".png"), key=_number)
+    files = sorted(file for file in folder.glob("*") if file.suffix.lower() == ".png")
     if not files:
-        msg = f"'{folder}' holds no masks of '{image_path}'; each defect has one, 000.png, 001.png and so on"
-        raise FileNotFoundError(msg)
-    width = len(files[0].stem)
-    for number, file in enumerate(files):
-        # names that are no numbers are no sequence that could have a gap
-        if file.stem.isdecimal() and int(file.stem) != number:
-            msg = f"the mask '{folder / f'{number:0{width}d}.png'}' is missing, '{file}' is there"
-            raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"'{folder}' holds no masks of '{image_path}'; each defect has one, 000.png, 001.png and so on"
+        )
     return files
-
-
-def _number(file: Path) -> tuple[int, str]:
-    return int(file.stem) if file.stem.isdecimal() else -1, file.stem
 
 
 def _read_defect(file: Path, shape: tuple[int, int], types: dict[int, DefectType], config: Path) -> Defect:
     encoded = np.fromfile(file, np.uint8)  # OpenCV's own reader finds no files of other letters than the system's
     mask = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size > 0 else None
     if mask is None or mask.ndim != 2:
-        msg = f"the mask '{file}' is {'not a readable PNG' if mask is None else 'not a grey image'}"
-        raise ValueError(msg)
+        raise ValueError(f"the mask '{file}' is {'not a readable PNG' if mask is None else 'not a grey image'}")
     if mask.shape != shape:
-        msg = f"the mask '{file}' has {_size(mask.shape)} pixels, its image {_size(shape)}"
-        raise ValueError(msg)
+        raise ValueError(f"the mask '{file}' has {_size(mask.shape)} pixels, its image {_size(shape)}")
     value = int(mask.max())
     marked = mask > 0
     if value == 0 or np.any(mask[marked] != value):
-        msg = f"the mask '{file}' {'marks nothing' if value == 0 else 'has more than one value; it is one defect'}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the mask '{file}' {'marks nothing' if value == 0 else 'has more than one value; it is one defect'}"
+        )
     if value not in types:
-        msg = f"the mask '{file}' has the value {value}, which '{config}' does not list"
-        raise ValueError(msg)
+        raise ValueError(f"the mask '{file}' has the value {value}, which '{config}' does not list")
     return Defect(types[value], marked)
 
 

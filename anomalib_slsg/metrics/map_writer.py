@@ -1,6 +1,5 @@
 """Raw anomaly maps on disk, in the layout that evaluations of MVTec LOCO read."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from anomalib_slsg.metrics.anomaly_maps import check_aspect, resize_map, write_map
 from anomalib_slsg.metrics.cropping import displacing_transform
-from anomalib_slsg.metrics.defaults import data_in_use
+from anomalib_slsg.metrics.defaults import datasets
 from anomalib_slsg.metrics.ground_truth import has_defects_config, image_shape
 from anomalib_slsg.utils.files import write_atomically
 
@@ -39,15 +38,13 @@ class AnomalyMapWriter(Callback):
             ValueError: If it does not.
         """
         self._image_of_map = {}
-        data = data_in_use(trainer)
-        for source in data if isinstance(data, Sequence) else [data]:  # a data module, or loaders
-            displacing = displacing_transform(pl_module, getattr(source, "test_data", getattr(source, "dataset", None)))
+        for dataset in datasets(trainer.test_dataloaders):
+            displacing = displacing_transform(pl_module, dataset)
             if displacing is not None:
-                msg = (
+                raise ValueError(
                     f"AnomalyMapWriter: {displacing} gives maps of another part of the image than its masks; "
                     "leave it out"
                 )
-                raise ValueError(msg)
 
     def on_test_batch_end(
         self,
@@ -65,8 +62,7 @@ class AnomalyMapWriter(Callback):
                 format neither has its image's aspect nor is square, which evaluations refuse.
         """
         if getattr(batch, "anomaly_map", None) is None:
-            msg = f"AnomalyMapWriter: {type(pl_module).__name__} makes no anomaly maps"
-            raise ValueError(msg)
+            raise ValueError(f"AnomalyMapWriter: {type(pl_module).__name__} makes no anomaly maps")
         for values, path in zip(batch.anomaly_map, map(Path, batch.image_path), strict=True):
             self._write(values, path)
 
@@ -78,16 +74,11 @@ class AnomalyMapWriter(Callback):
         if self.full_size:
             array = resize_map(array, image_shape(image_path))
         elif has_defects_config(image_path):
-            try:
-                check_aspect(array.shape, image_shape(image_path), image_path)
-            except ValueError as error:
-                msg = f"AnomalyMapWriter: {error}; set full_size, as the model's input has another aspect"
-                raise ValueError(msg) from error
+            check_aspect(array.shape, image_shape(image_path), image_path)
         target = self.output_dir / category / "test" / folder.name / f"{image_path.stem}.tiff"
         other = self._image_of_map.setdefault(target, image_path)
         if other != image_path:
-            msg = (
+            raise ValueError(
                 f"AnomalyMapWriter: the map of '{image_path}' would replace that of '{other}'; rename one of the images"
             )
-            raise ValueError(msg)
         write_atomically(target, lambda path: write_map(path, array))

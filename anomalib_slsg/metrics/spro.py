@@ -194,8 +194,7 @@ def spro_curve(normal: AreaByScore, defects: AreaByScore) -> SPROPoints:
         ValueError: If there are no normal pixels or no defects, which leaves a rate undefined.
     """
     if not len(normal.scores) or not len(defects.scores):
-        msg = f"a curve needs {'a defect' if len(normal.scores) else 'normal pixels'}, there is none"
-        raise ValueError(msg)
+        raise ValueError(f"a curve needs {'a defect' if len(normal.scores) else 'normal pixels'}, there is none")
     below = add([normal, defects]).scores
     thresholds = np.append(below, -np.inf).astype(below.dtype)
     above = [area_above(table, thresholds) for table in (normal, defects)]
@@ -252,5 +251,4 @@ def area_under_curve(points: SPROPoints, fpr_limit: float) -> float:
 def check_fpr_limit(fpr_limit: float) -> None:
     """Raise :class:`ValueError` unless the limit is above 0 and at most 1."""
     if not 0 < fpr_limit <= 1:
-        msg = f"fpr_limit must be above 0 and at most 1, got {fpr_limit}"
-        raise ValueError(msg)
+        raise ValueError(f"fpr_limit must be above 0 and at most 1, got {fpr_limit}")

@@ -1,4 +1,4 @@
-"""sPRO as metrics of anomalib's evaluator."""
+"""sPRO as a metric of anomalib's evaluator."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,79 +10,71 @@ from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from anomalib_slsg.metrics.figures import draw_spro_over_fpr
-from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_limit, thin_curve
+from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_limit
 from anomalib_slsg.metrics.spro_state import SPROState, anomalous_groups, curve
 
 PAPER_FPR_LIMIT = 0.05
-DEFAULT_RESOLUTION = 1e-3
 FOLDER_OF_TYPE = {"logical": "logical_anomalies", "structural": "structural_anomalies"}
 
 
-class _SPROOfType(SPROState):
-    """Curves of the folders that ``anomaly_type`` stands for."""
+class _AUSPRO(SPROState):
+    """State and computation; see :class:`AUSPRO`."""
 
-    def __init__(self, anomaly_type: str, **kwargs: Any) -> None:
+    def __init__(self, fpr_limit: float, anomaly_type: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.fpr_limit = fpr_limit
         self.anomaly_type = anomaly_type
         self._computed_curves: dict[str, SPROPoints] = {}
 
-    def compute_curves(self) -> dict[str, SPROPoints]:
-        """Give the curves and keep them: Lightning resets a metric that it has logged."""
-        self._computed_curves = self.curves()
-        return self._computed_curves
+    def compute(self) -> Tensor:
+        """Give the area, NaN if it is undefined."""
+        self._computed_curves = self._curves()  # kept, since Lightning resets a metric that it has logged
+        values = [area_under_curve(points, self.fpr_limit) for points in self._computed_curves.values()]
+        return torch.tensor(sum(values) / len(values) if values else float("nan"), device=self.device)
+
+    def curves(self) -> dict[str, SPROPoints]:
+        """Give the curve of each folder of the images seen since the last reset, or those computed last if none were.
+
+        Returns:
+            Curves; none, with a warning, if the type's value is undefined.
+        """
+        return self._computed_curves if self._computed_curves and not len(self.names) else self._curves()
+
+    def generate_figure(self) -> tuple[Figure, str]:
+        """Draw the curve of each folder up to the limit; see :meth:`curves`.
+
+        Returns:
+            The figure and its title.
+        """
+        return draw_spro_over_fpr(self.curves(), self.fpr_limit), "sPRO"
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave computed curves out of what is exported or copied; they may have a million points."""
         return {**super().__getstate__(), "_computed_curves": {}}
 
-    def shown_curves(self) -> dict[str, SPROPoints]:
-        """Give the curves of the images seen since the last reset, or those computed last if there are none."""
-        return self._computed_curves if self._computed_curves and not len(self.names) else self.curves()
-
-    def curves(self) -> dict[str, SPROPoints]:
-        """Give a curve for each folder; none, with a warning, if the type's value is undefined."""
+    def _curves(self) -> dict[str, SPROPoints]:
         tables = self.tables()
         groups = anomalous_groups(tables)
         if self.anomaly_type not in {"mean", "all"}:
             groups = [group for group in groups if group == FOLDER_OF_TYPE.get(self.anomaly_type, self.anomaly_type)]
         if len(groups) < (2 if self.anomaly_type == "mean" else 1):
-            self._warn("its folders of test images are missing")
-            return {}
+            return self._undefined("its folders of test images are missing")
         try:
             if self.anomaly_type == "all":
                 return {"all": curve(tables, groups)}
             return {group: curve(tables, [group]) for group in groups}
         except ValueError as error:
-            self._warn(str(error))
-            return {}
+            return self._undefined(str(error))
 
-    def _warn(self, reason: str) -> None:
+    def _undefined(self, reason: str) -> dict[str, SPROPoints]:
         rank_zero_warn(f"sPRO of anomaly_type '{self.anomaly_type}' is undefined: {reason}.", UserWarning)
-
-
-class _AUSPRO(_SPROOfType):
-    """State and computation; see :class:`AUSPRO`."""
-
-    def __init__(self, fpr_limit: float, anomaly_type: str, **kwargs: Any) -> None:
-        super().__init__(anomaly_type, **kwargs)
-        self.fpr_limit = fpr_limit
-
-    def compute(self) -> Tensor:
-        """Give the area, NaN if it is undefined."""
-        values = [area_under_curve(points, self.fpr_limit) for points in self.compute_curves().values()]
-        return torch.tensor(sum(values) / len(values) if values else float("nan"), device=self.device)
-
-    def generate_figure(self) -> tuple[Figure, str]:
-        """Draw the curve of each folder up to the limit; see :meth:`shown_curves`.
-
-        Returns:
-            The figure and its title.
-        """
-        return draw_spro_over_fpr(self.shown_curves(), self.fpr_limit), "sPRO"
+        return {}
 
 
 class AUSPRO(AnomalibMetric, _AUSPRO):  # type: ignore[misc]
     """Area under the curve of saturated per-region overlap (sPRO) over false-positive rate, up to a limit.
+
+    :meth:`curves` gives the curves themselves, whole whatever the limit, and :meth:`generate_figure` draws them.
 
     Maps are compared with all masks of their image, at the masks' resolution; the masks and ``defects_config.json``
     are found from the image's path, ``<category>/test/<folder>/<name>.png`` in a tree of MVTec LOCO's format. The size
@@ -127,81 +119,3 @@ class AUSPRO(AnomalibMetric, _AUSPRO):  # type: ignore[misc]
         super().__init__(fields, prefix, strict, fpr_limit=fpr_limit, anomaly_type=anomaly_type, **kwargs)
         limit = "" if fpr_limit == PAPER_FPR_LIMIT else f"_{fpr_limit:g}"
         self.name = f"{prefix}AUSPRO{limit}_{anomaly_type}"
-
-
-class _SPROCurve(_SPROOfType):
-    """State and computation; see :class:`SPROCurve`."""
-
-    def __init__(self, anomaly_type: str, resolution: float, **kwargs: Any) -> None:
-        super().__init__(anomaly_type, **kwargs)
-        self.resolution = resolution
-
-    def compute(self) -> Tensor:
-        """Give the area under the whole curve, NaN if it is undefined: trainers log single numbers only."""
-        values = [area_under_curve(points, 1.0) for points in self.compute_curves().values()]
-        return torch.tensor(values[0] if values else float("nan"), device=self.device)
-
-    def points(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the points of the curve; see :meth:`shown_curves`. None if it is undefined.
-
-        Returns:
-            False-positive rates, ascending; mean sPRO; thresholds. Each of shape (P,).
-        """
-        for points in self.shown_curves().values():
-            thinned = thin_curve(points, self.resolution)
-            dtype = torch.from_numpy(thinned.thresholds).dtype
-            fpr, spro, thresholds = (
-                torch.from_numpy(values.copy()).to(self.device, dtype)
-                for values in (thinned.fpr, thinned.spro, thinned.thresholds)
-            )
-            return fpr, spro, thresholds
-        empty = torch.empty(0, device=self.device)
-        return empty, empty, empty
-
-    def generate_figure(self) -> tuple[Figure, str]:
-        """Draw the curve; see :meth:`shown_curves`.
-
-        Returns:
-            The figure and its title.
-        """
-        return draw_spro_over_fpr(self.shown_curves(), 1.0), "sPRO"
-
-
-class SPROCurve(AnomalibMetric, _SPROCurve):  # type: ignore[misc]
-    """Mean saturated per-region overlap (sPRO) over the false-positive rate.
-
-    What :class:`AUSPRO` says of maps, masks and raw scores holds here too. The curve is what :meth:`points` gives and
-    :meth:`generate_figure` draws; :meth:`compute`, and so an evaluator, gives the area under all of it.
-
-    Args:
-        anomaly_type: ``logical``, ``structural``, ``all`` anomalies together, or the name of a folder of test images.
-        resolution: Largest distance of neighbouring points, in false-positive rate and in sPRO, unless equal scores
-            force a larger one. Above 0 and at most 1.
-        fields: Batch fields of map and image path.
-        prefix: Goes in front of the name.
-        strict: Raise an error if a field is missing.
-        kwargs: Arguments of :class:`torchmetrics.Metric`.
-
-    Raises:
-        ValueError: If the resolution is out of range, or the type is ``mean``: that is a mean of areas.
-    """
-
-    default_fields = ("anomaly_map", "image_path")
-
-    def __init__(
-        self,
-        anomaly_type: str = "all",
-        resolution: float = DEFAULT_RESOLUTION,
-        fields: Sequence[str] | None = None,
-        prefix: str = "",
-        strict: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        if not 0 < resolution <= 1:
-            msg = f"resolution must be above 0 and at most 1, got {resolution}"
-            raise ValueError(msg)
-        if anomaly_type == "mean":
-            msg = "anomaly_type 'mean' is a mean of areas and has no curve; choose logical, structural, all or a folder"
-            raise ValueError(msg)
-        super().__init__(fields, prefix, strict, anomaly_type=anomaly_type, resolution=resolution, **kwargs)
-        self.name = f"{prefix}SPROCurve_{anomaly_type}"

@@ -95,13 +95,7 @@ class SPROState(Metric):
         Raises:
             FileNotFoundError: If a file of the ground truth is missing.
             ValueError: If one is broken, or a map is not finite.
-            TypeError: If the second field holds no paths.
         """
-        if isinstance(image_path, (Tensor, str)):
-            msg = (
-                "sPRO takes the fields of map and image path, in this order; it reads all masks of an image from files"
-            )
-            raise TypeError(msg)
         for areas in _areas_of_batch(anomaly_map, [str(path) for path in image_path]):
             self.add_image(areas)
 
@@ -121,12 +115,12 @@ class SPROState(Metric):
         if sum(map(len, self.scores)) > max(MAX_ROWS, 2 * len(self.scores[0])):
             self._thin()
 
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        # a process without images has to take part with tensors of the others' types
-        for name, empty in EMPTY_STATES.items():
-            if not len(getattr(self, name)):
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Take part in the exchange of processes, also without images: with empty tensors of the others' types."""
+        if torch.distributed.is_initialized() and not len(self.names):
+            for name, empty in EMPTY_STATES.items():
                 setattr(self, name, [empty.to(self.device)])
-        super()._sync_dist(*args, **kwargs)
+        super().sync(*args, **kwargs)
 
     def compute(self) -> Any:
         """Give the sums of all processes; see :meth:`tables`."""
@@ -210,8 +204,7 @@ def _areas_of_batch(anomaly_map: Tensor, paths: list[str]) -> list[ImageAreas]:
     """Compute the areas of a batch once, however many metrics ask for them in turn."""
     global _last_batch  # noqa: PLW0603
     if len(anomaly_map) != len(paths):
-        msg = f"{len(anomaly_map)} anomaly maps for {len(paths)} image paths"
-        raise ValueError(msg)
+        raise ValueError(f"{len(anomaly_map)} anomaly maps for {len(paths)} image paths")
     maps = anomaly_map.detach().cpu()
     values = (maps.float() if maps.dtype == torch.bfloat16 else maps).numpy()  # NumPy knows no bfloat16
     # the content counts too: a tensor can be changed in place unnoticed

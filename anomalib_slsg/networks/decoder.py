@@ -20,9 +20,6 @@ class Decoder(nn.Module):
         channels: Channels after each of the four blocks.
         bottleneck_skip_channels: Channels of the squeezed bottleneck that the inner blocks receive too
             (section 3.3, last paragraph); 0 for none.
-
-    Raises:
-        ValueError: If there are not four channels.
     """
 
     def __init__(
@@ -33,9 +30,6 @@ class Decoder(nn.Module):
         bottleneck_skip_channels: int = 0,
     ) -> None:
         super().__init__()
-        if len(channels) != 4:
-            msg = f"decoder_channels must be four numbers, one for each up-sampling block, got {list(channels)}"
-            raise ValueError(msg)
         self.channels = tuple(channels)
         *skip_channels, bottleneck_channels = encoder_channels
         skips = [*reversed(skip_channels), 0]

@@ -9,7 +9,27 @@ from torch import Tensor, nn
 from anomalib_slsg.networks.precise_stem import keep_stem_precise
 
 STRIDES = (2, 4, 8, 16)
-EXAMPLE_SIDE = 64  # enough to see how data flow through a network
+STRIDE = STRIDES[-1]
+EXAMPLE_SIDE = 64
+
+
+def check_image_size(height: int, width: int) -> None:
+    """Refuse sizes that the encoder cannot halve four times.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Raises:
+        ValueError: If one of them is not a multiple of 16.
+    """
+    if height % STRIDE or width % STRIDE:
+        fitting = tuple(max(STRIDE, round(side / STRIDE) * STRIDE) for side in (height, width))
+        raise ValueError(
+            f"the encoder halves the image four times, so its height and width must be multiples of {STRIDE}; "
+            f"got {height}x{width}. Set model.image_size to [{fitting[0]}, {fitting[1]}], or resize to that in your "
+            "pre-processor"
+        )
 
 
 class ResNetEncoder(nn.Module):
@@ -41,11 +61,10 @@ class ResNetEncoder(nn.Module):
             reductions = [reductions[0], *(reduction // 2 for reduction in reductions[1:])]
         missing = [stride for stride in STRIDES if stride not in reductions]
         if missing:
-            msg = (
+            raise ValueError(
                 f"backbone '{backbone}' has no features at stride {missing[0]} (it has {sorted(set(reductions))}); "
                 "choose a CNN whose stem halves the image once, such as resnet18 or tf_efficientnet_lite0"
             )
-            raise ValueError(msg)
         deepest_of_stride = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
         indices = network.feature_info.out_indices  # some networks leave out their first stage by default
         self.network = _build(backbone, out_indices=tuple(indices[place] for place in deepest_of_stride))
@@ -72,29 +91,27 @@ class ResNetEncoder(nn.Module):
         """Refuse sizes of which this backbone makes other feature maps than the decoder joins.
 
         Args:
-            height: Height in pixels, a multiple of 16.
-            width: Width in pixels, a multiple of 16.
+            height: Height in pixels.
+            width: Width in pixels.
 
         Raises:
-            ValueError: If a feature map is of another shape.
+            ValueError: If they are no multiples of 16, or a feature map is of another shape.
         """
+        check_image_size(height, width)
         training, example = self.training, torch.zeros(1, 3, height, width)
         example = example.to(next(self.parameters()))
-        cause: RuntimeError | None = None
-        shapes: list[tuple[int, ...]] = []
         try:
             shapes = [tuple(feature.shape[1:]) for feature in self.eval()(example)]
-        except RuntimeError as error:  # some join maps themselves
-            cause = error
+        except RuntimeError:  # some backbones join maps themselves
+            shapes = []
         finally:
             self.train(training)
         sizes = [(height // stride, width // stride) for stride in STRIDES]
         if shapes != [(channels, *size) for channels, size in zip(self.channels, sizes, strict=True)]:
-            msg = (
+            raise ValueError(
                 f"backbone '{self.backbone}' makes no feature maps of halves, quarters, eighths and sixteenths of "
                 f"{height}x{width} pixels; choose a size of multiples of 32, or another backbone, such as resnet18"
             )
-            raise ValueError(msg) from cause
 
 
 def _drop_idle_stages(network: Any) -> None:
@@ -108,5 +125,4 @@ def _build(backbone: str, out_indices: tuple[int, ...] | None = None) -> Any:
     try:
         return timm.create_model(backbone, pretrained=False, features_only=True, out_indices=out_indices)
     except (RuntimeError, AttributeError, TypeError) as error:
-        msg = f"backbone '{backbone}' is not a timm model with features_only: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(f"backbone '{backbone}' is not a timm model with features_only: {error}") from error

@@ -62,8 +62,7 @@ class AuxiliaryHead(nn.Module):
         super().__init__()
         hidden_channels = max(in_channels // 2, 32)
         self.features = nn.Sequential(
-            ConvolutionGroup(in_channels, in_channels),
-            ConvolutionGroup(in_channels, hidden_channels),
+            ConvolutionGroup(in_channels, in_channels), ConvolutionGroup(in_channels, hidden_channels)
         )
         self.to_pixels = nn.Conv2d(hidden_channels, out_channels * stride * stride, kernel_size=1)
         self.shuffle = nn.PixelShuffle(stride)

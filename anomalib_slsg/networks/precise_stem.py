@@ -42,10 +42,17 @@ def keep_stem_precise(network: nn.Module) -> None:
         network: Network whose first convolution in the order of its modules takes the image. Convolutions that timm
             has made for single families of networks are left alone.
     """
-    stem: Any = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-    precise = PRECISE.get(type(stem))
-    if precise is not None:
-        stem.__class__ = precise
+    found = ((name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d))
+    name, stem = next(found)
+    kind = PRECISE.get(type(stem))
+    if kind is None:
+        return
+    sizes: Any = (stem.kernel_size, stem.stride, stem.padding, stem.dilation, stem.groups, stem.bias is not None)
+    with torch.device("meta"):  # no random weights are drawn: it gets those of the convolution whose place it takes
+        precise = kind(stem.in_channels, stem.out_channels, *sizes)
+    precise.weight, precise.bias = stem.weight, stem.bias
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, precise)
 
 
 def is_precise(module: nn.Module) -> bool:

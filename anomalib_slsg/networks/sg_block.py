@@ -17,14 +17,12 @@ class SGBlock(nn.Module):
         in_channels: Channels C of the bottleneck; the output has as many.
         num_neighbors: Neighbours K of each node (Table 6: 7, 9, 11); a map with fewer nodes uses all of them.
         attention: Model dense relations by self-attention, equations 2-3 (Table 6, experiments 1, 2, 4). Without it
-            nothing trains f and g, which stay two random projections: what equation 5 compares is then hardly alike
-            where nodes are, and neighbours stay random.
+            nothing trains f and g, which stay as they were initialised.
         graph: Model sparse relations by graph convolution, equations 4-6 (Table 6, experiments 1-3).
         eliminate_position: Subtract the positional similarity in equation 5 (Table 6, experiment 5).
-        residual: Add the input to X'. Off is equation 7 as written.
 
     Raises:
-        ValueError: If neither attention nor graph is wanted, or K is not positive.
+        ValueError: If neither attention nor graph is wanted.
     """
 
     def __init__(
@@ -34,20 +32,16 @@ class SGBlock(nn.Module):
         attention: bool = True,
         graph: bool = True,
         eliminate_position: bool = True,
-        residual: bool = False,
     ) -> None:
         super().__init__()
         if not (attention or graph):
-            msg = "an SG block without attention and without graph does nothing; leave the block out instead"
-            raise ValueError(msg)
-        if num_neighbors < 1:
-            msg = f"num_neighbors must be at least 1, got {num_neighbors}"
-            raise ValueError(msg)
+            raise ValueError(
+                "an SG block without attention and without graph does nothing; leave the block out instead"
+            )
         self.num_neighbors = num_neighbors
         self.attention = attention
         self.graph = graph
         self.eliminate_position = eliminate_position
-        self.residual = residual
         self.position_channels = 4 * max(in_channels // 4, 1)
         key_channels = in_channels // 2
         self.query = nn.Conv2d(in_channels, key_channels, kernel_size=1)  # f
@@ -77,8 +71,7 @@ class SGBlock(nn.Module):
         if self.graph:
             indices = self._top_neighbors(query, key, height, width)
             parts.append(_feature_map(max_relative(_nodes(x), indices), height, width))
-        updated = self.update(torch.cat(parts, dim=1))
-        return updated + x if self.residual else updated
+        return self.update(torch.cat(parts, dim=1))
 
     def neighbors(self, x: Tensor) -> Tensor:
         """Find the edges of the graph (section 3.3, "Sparse Relationships").

@@ -43,8 +43,9 @@ def load_encoder_weights(encoder: ResNetEncoder, source: str) -> None:
     try:
         encoder.network.load_state_dict({name: given[flat] for flat, name in names.items()})
     except (KeyError, RuntimeError) as error:
-        msg = f"encoder_weights: the tensors of '{source}' do not fit the backbone '{encoder.backbone}': {error}"
-        raise ValueError(msg) from error
+        raise ValueError(
+            f"encoder_weights: the tensors of '{source}' do not fit the backbone '{encoder.backbone}': {error}"
+        ) from error
 
 
 def _flat(name: str) -> str:
@@ -55,29 +56,25 @@ def _fetch(backbone: str) -> Mapping[str, Tensor]:
     try:
         return timm.create_model(backbone, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # the hub's client has kinds of its own, as for proxies
-        msg = (
+        raise ConnectionError(
             f"the ImageNet weights of '{backbone}' could not be fetched ({type(error).__name__}: {error}). Connect to "
             "the network once, or set model.encoder_weights to the path of a state dict, or to null to start from "
             "random weights (which costs accuracy)"
-        )
-        raise ConnectionError(msg) from error
+        ) from error
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        msg = f"encoder_weights: no file '{path}'; give 'imagenet', null or the path of a state dict"
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"encoder_weights: no file '{path}'; give 'imagenet', null or the path of a state dict")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # the readers raise errors of many unrelated kinds for a broken file
-        msg = f"encoder_weights: '{path}' is not a readable state dict: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(f"encoder_weights: '{path}' is not a readable state dict: {error}") from error
     for key in ("state_dict", "model", ENCODER_KEY):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        msg = f"encoder_weights: '{path}' holds a {type(state).__name__} that is not a state dict"
-        raise ValueError(msg)
+        raise ValueError(f"encoder_weights: '{path}' holds a {type(state).__name__} that is not a state dict")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
@@ -90,11 +87,10 @@ def _rename_in_order(state: Mapping[str, Tensor], backbone: str, source: str) ->
     kinds = [(old.rpartition(".")[2], new.rpartition(".")[2]) for old, new in zip(given, expected, strict=False)]
     # the four tensors of a batch norm have one shape, and libraries have them in different orders
     if shapes[0] != shapes[1] or any(old != new and {old, new} <= KINDS for old, new in kinds):
-        msg = (
+        raise ValueError(
             f"encoder_weights: the tensors of '{source}' are not those of the timm model '{backbone}': "
             f"it has {len(given)} where {len(expected)} are expected, or their shapes or order differ"
         )
-        raise ValueError(msg)
     logger.info("encoder_weights: '%s' has its own names; its tensors are matched in order.", source)
     renamed = dict(zip(expected, given.values(), strict=True))
     return {**model.state_dict(), **renamed}

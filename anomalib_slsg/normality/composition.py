@@ -1,4 +1,4 @@
-"""How unusual it is what an image is made of, wherever its parts lie. Not in the paper."""
+"""The measure *composition*: how unusual it is what an image is made of, wherever it lies. Not in the paper."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,27 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from anomalib_slsg.normality.folds import BLOCKS, by_other_folds
-from anomalib_slsg.normality.gaussian import Normal
-from anomalib_slsg.normality.measure import STEEPNESS, FeatureStatistics, at_least, image_auroc
+from anomalib_slsg.normality.folds import BLOCKS, cross_fold_scores
+from anomalib_slsg.normality.gaussian import Gaussian
+from anomalib_slsg.normality.measure import STEEPNESS, Measure, at_least
+from anomalib_slsg.utils.auroc import area_under_roc
 
 WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
 EXAMINED_CELLS = 20_000  # that words are learnt from; more of them take time and change nothing
 ROUNDS = 10  # of Lloyd's algorithm, after which words hardly move
 IMAGES_AT_A_TIME = 16
-LEAST_CELLS = 0.1  # what the cells that show a word are taken to vary by at the least; commonly they do by 0.05 to 1
+LEAST_CELLS = 0.1  # smallest standard deviation of the number of cells that show a word; 0.05 to 1 is common
 LEAST_SPREAD = 0.05  # of normal distances, half of what was seen on real data
-MOST = 10.0  # log odds that composition adds to an image's; it needs no more to be certain
+MAX_EVIDENCE = 10.0  # log odds that composition adds to an image's; it needs no more to be certain
 
 
-class Composition(FeatureStatistics):
+class Composition(Measure):
     """Turns the distance of an image's composition from normal ones into evidence that the image is anomalous.
 
-    One part too many, or one that does not belong to the others, is a part that is normal by itself, at a place where
-    there may be one (section 4.9 calls such rules a limit). What it changes is how much of what an image shows. Cells
-    of features are shared out among words, which are the centres that k-means finds in normal images, and the mean
-    over an image's cells is its composition. As in :class:`~anomalib_slsg.normality.places.FeatureDistance`,
+    An extra part, or one that does not match the others, looks normal by itself and lies where parts may lie (section
+    4.9 names such rules as a limit). But it changes how large a share of the image each kind of feature takes. Each
+    cell of features is assigned softly to words, the centres that k-means finds in normal images. The mean of the
+    assignments is the image's composition. As in :class:`~anomalib_slsg.normality.places.Places`,
     the distance is Mahalanobis' one from the nearest normal example. Sets of features were described by histograms
     for logical anomalies before (SINBAD, Cohen et al. 2023).
 
@@ -39,8 +40,8 @@ class Composition(FeatureStatistics):
     # With less, image AUROC changed by -0.04 to 0.00 in trials on turned images, on solar cells and after a training
     # of minutes; with more, by -0.01 to 0.06, and mostly up.
     least_separation = 0.8
-    option = "composition"
-    of_any_shape = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
+    name = "composition"
+    dynamic_buffers = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
     words: Tensor  # (K, C), standardised
     mean: Tensor  # (C,)
     scale: Tensor  # (C,)
@@ -54,22 +55,18 @@ class Composition(FeatureStatistics):
         """Learn what is normal.
 
         Args:
-            features: Those of normal images, from :meth:`gather`.
+            features: Those of two normal images or more, from :meth:`gather`.
             rounding: By how much rounding changes them, of the same shape; not at all if left out.
-
-        Raises:
-            ValueError: If there are fewer than two images.
         """
-        self._check_number(features)
         words = _Words.learn(features)
         shares, least = words.shares_in_parts(features), _least(features)
         rounded = shares if rounding is None else words.shares_in_parts(features + rounding)
         errors = rounded - shares
-        (unusual,) = _by_other_folds(shares, errors, least, rounded)
+        (unusual,) = _cross_fold_scores(shares, errors, least, rounded)
         self.words, self.mean, self.scale, self.temperature = words
         normal = _learn(shares, errors, least)
         self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
-        self._calibrate(unusual, LEAST_SPREAD)
+        self.calibrate(unusual, LEAST_SPREAD)
 
     @torch.no_grad()
     def separation(self, normal: Tensor, anomalous: Tensor) -> float:
@@ -88,9 +85,9 @@ class Composition(FeatureStatistics):
         words = _Words.learn(normal)
         shares = words.shares_in_parts(normal)
         no_rounding = torch.zeros_like(shares)
-        return image_auroc(
-            *_by_other_folds(shares, no_rounding, _least(normal), shares, words.shares_in_parts(anomalous))
-        )
+        anomalous_shares = words.shares_in_parts(anomalous)
+        scores = _cross_fold_scores(shares, no_rounding, _least(normal), shares, anomalous_shares)
+        return area_under_roc(*scores).item()
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Tell how much more likely anomalous than before each image is.
@@ -101,11 +98,11 @@ class Composition(FeatureStatistics):
         Returns:
             Evidence in log odds, not negative: that parts are as usual is none against anomalies. Shape (B,).
         """
-        shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(self._select(pyramid))
-        normal = Normal(self.usual[:, None, None], self.whitening[None], self.examples[None])
+        shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(self.select(pyramid))
+        normal = Gaussian(self.usual[:, None, None], self.whitening[None], self.examples[None])
         distances = _distances(normal, shares)
         evidence = STEEPNESS * (distances - self.median) / self.spread
-        return evidence.clamp(0.0, MOST)  # of one type, as the exporter to ONNX asks for
+        return evidence.clamp(0.0, MAX_EVIDENCE)  # of one type, as the exporter to ONNX asks for
 
 
 class _Words(NamedTuple):
@@ -138,7 +135,7 @@ class _Words(NamedTuple):
         # half of -|c - w|^2, less -|c|^2, which all words have in common
         closeness = self.words @ cells - self.words.square().sum(dim=1, keepdim=True) / 2  # (B, K, H W)
         # OpenVINO rounds what enters a softmax, to little effect if the largest is 0, and would round a subtraction
-        # (see keep_composition_unrounded)
+        # (see deployment.openvino)
         largest = closeness.amax(dim=1, keepdim=True)
         logits = closeness * (2 / self.temperature) + largest * (-2 / self.temperature)
         return torch.softmax(logits, dim=1).mean(dim=2)
@@ -152,10 +149,10 @@ def _least(features: Tensor) -> float:
     return LEAST_CELLS / (features.shape[2] * features.shape[3])
 
 
-def _learn(shares: Tensor, rounding: Tensor, least: float) -> Normal:
+def _learn(shares: Tensor, rounding: Tensor, least: float) -> Gaussian:
     """Which compositions (B, K) are normal, each an image of a single place; shares are taken to vary by ``least``."""
     variance = shares.var(dim=0, correction=0) + rounding.square().mean(dim=0)
-    return Normal.fit(
+    return Gaussian.fit(
         shares[:, :, None, None],
         variance.sqrt().clamp(min=least),
         number=len(shares),
@@ -164,29 +161,16 @@ def _learn(shares: Tensor, rounding: Tensor, least: float) -> Normal:
     )
 
 
-def _distances(normal: Normal, shares: Tensor) -> Tensor:
+def _distances(normal: Gaussian, shares: Tensor) -> Tensor:
     """How far compositions (B, K) are from a normal one: (B,)."""
-    # OpenVINO would round at the new operation that it makes of an index by None, see keep_composition_unrounded
+    # OpenVINO would round at the new operation that it makes of an index by None, see deployment.openvino
     return normal.distances(shares.reshape(*shares.shape, 1, 1)).flatten()
 
 
-def _by_other_folds(normal: Tensor, rounding: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
+def _cross_fold_scores(normal: Tensor, rounding: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
     """How unusual groups of compositions (B, K) are to the normal ones of other folds than theirs."""
 
     def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
         return partial(_distances, _learn(normal[rest], rounding[rest], least))
 
-    return by_other_folds(min(BLOCKS, len(normal)), learn, *groups)
-
-
-def add_composition(scores: Tensor, evidence: Tensor) -> Tensor:
-    """Join an image's score and the evidence of its composition: log odds add up.
-
-    Args:
-        scores: Probabilities of shape (B,).
-        evidence: Log odds, from :class:`Composition`, of the same shape.
-
-    Returns:
-        Probabilities of the same shape, none lower than before.
-    """
-    return scores / (scores + (1 - scores) * torch.exp(-evidence))
+    return cross_fold_scores(min(BLOCKS, len(normal)), learn, *groups)

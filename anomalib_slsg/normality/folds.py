@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 BLOCKS = 10  # runs of images that are held out together
-# To what is learnt from few images new ones are more unusual than to what is learnt from all, so four fifths judge the
-# rest where scores are calibrated.
+# New images look more unusual to a model fitted to few images than to one fitted to all. With five folds, scores are
+# calibrated by models fitted to four fifths.
 MOST_FOLDS = 5
-ENOUGH_IMAGES = 40  # or about as many, to tell whether a measure is of use; a half where that is larger
+ENOUGH_IMAGES = 40  # to fit to when a measure is judged; two folds are used if half of the images are as many
 
 
 def fold_of_each(number: int, folds: int) -> Tensor:
@@ -61,10 +61,12 @@ def another_of_the_fold(number: int) -> Tensor:
     return others
 
 
-def by_other_folds(folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], *groups: Tensor) -> list[Tensor]:
+def cross_fold_scores(
+    folds: int, learn: Callable[[Tensor], Callable[[Tensor], Tensor]], *groups: Tensor
+) -> list[Tensor]:
     """Measure how unusual images are to normal ones of other folds than theirs.
 
-    An image that was learnt from is its own example.
+    Images are scored by folds that they are not in: one that was fitted to would be its own nearest example.
 
     Args:
         folds: How many there are.

@@ -1,4 +1,4 @@
-"""What is normal, learnt from examples. Not in the paper."""
+"""A Gaussian of features at each place, and examples that distances are measured from. Not in the paper."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 SHRINKAGE = 0.1  # added to variances, which are about 1
 
 
-class Normal(NamedTuple):
+class Gaussian(NamedTuple):
     """What is normal at each place."""
 
     mean: Tensor  # (C, H, W)
@@ -18,7 +18,7 @@ class Normal(NamedTuple):
     @classmethod
     def fit(
         cls, features: Tensor, scale: Tensor, number: int, rounding: Tensor | None = None, correction: int = 1
-    ) -> "Normal":
+    ) -> "Gaussian":
         """Learn from examples.
 
         Args:
@@ -56,7 +56,7 @@ class Normal(NamedTuple):
         deviations = (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
         whitened = self.whitening @ deviations
         # |w - e|^2 by a product, which needs no tensor of all differences, nor another one of the examples' size. Its
-        # maximum is multiplied by -2, and not itself, which OpenVINO would round, see keep_composition_unrounded.
+        # maximum is multiplied by -2, and not itself, which OpenVINO would round, see deployment.openvino.
         lengths = torch.linalg.vector_norm(self.examples, dim=2, keepdim=True).square()  # (H W, N, 1)
         nearest = (self.examples @ whitened - lengths / 2).amax(dim=1)  # (H W, B): half of |w|^2 - |w - e|^2
         squares = (whitened.square().sum(dim=1) + nearest * -2.0).clamp(min=0) / features.shape[1]

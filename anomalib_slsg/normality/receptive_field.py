@@ -1,4 +1,4 @@
-"""Where the cells of a feature map look, which is not where they lie."""
+"""Offsets between the cells of a feature map and the image regions that they respond to."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,12 +12,12 @@ LARGEST_SIDE = 256  # the offset is the same in larger images
 def offsets(
     encoder: Callable[[Tensor], Sequence[Tensor]], size: tuple[int, int], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Measure how far the cells of feature maps look past the places that they take up in the image.
+    """Measure how far the regions that cells respond to are shifted from the cells' own positions.
 
     A convolution of stride 2 and size 3 that pads both sides alike, as in ResNets, looks half a pixel up and to the
-    left, and this adds up to 7.5 pixels at stride 16. TensorFlow's padding does the opposite, of which trained weights
-    make up a part. So it is not computed but seen: in how the cells in the middle depend on each pixel. Of noise, since
-    what real images show, the edge of an object for instance, draws the dependence its way.
+    left, and this adds up to 7.5 pixels at stride 16. TensorFlow's padding shifts the other way, and
+    trained weights partly compensate. So the shift is measured, from the gradient of the central cells with respect to
+    the pixels. The input is noise, because edges in real images would bias the result.
 
     Args:
         encoder: Gives feature maps of shape (B, C_l, H_l, W_l).

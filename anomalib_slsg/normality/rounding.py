@@ -11,7 +11,7 @@ from anomalib_slsg.networks.precise_stem import is_precise, to_dtype_but_stem
 Encoder = TypeVar("Encoder", bound=nn.Module)
 
 
-def imitate_bfloat16(encoder: Encoder, images: Tensor, precise_stem: bool) -> Encoder:
+def imitate_bfloat16(encoder: Encoder, precise_stem: bool) -> Encoder:
     """Copy an encoder so that it gives what it would give in bfloat16, but computes it in 32 bits.
 
     So machines agree on it, also those where bfloat16 is slow or missing. Layers that do more than convolve, normalise
@@ -19,15 +19,14 @@ def imitate_bfloat16(encoder: Encoder, images: Tensor, precise_stem: bool) -> En
 
     Args:
         encoder: Encoder in evaluation mode.
-        images: Images that show how data flow, of shape (B, 3, H, W).
         precise_stem: Leave the first convolution exact, as torch does, see :mod:`anomalib_slsg.networks.precise_stem`.
             OpenVINO rounds it, and the image.
 
     Returns:
-        The copy, with batch normalisation folded into the convolutions, whose weights, and what goes into and comes out
-        of layers, are rounded.
+        The copy. Batch normalisation is folded into the convolutions; weights, and inputs and outputs of layers, are
+        rounded to bfloat16.
     """
-    copy = fold_batch_norm(encoder, images)
+    copy = fold_batch_norm(encoder)
     if precise_stem:
         to_dtype_but_stem(copy, torch.bfloat16)
     else:

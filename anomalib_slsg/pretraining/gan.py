@@ -36,7 +36,8 @@ class InpaintingGAN:
         self._options = options
         self._precision = precision
         self._fast_autocast = fast_autocast
-        self._scaler: torch.amp.GradScaler | None = getattr(precision, "scaler", None)
+        # without 16-bit floats it changes nothing
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision.precision == "16-mixed")
         self.gpt_net = self._place(gpt_net, device)
         self.d_net = self._place(DNet(), device)
         self._generator_optimizer = Adam(self.gpt_net.parameters(), lr=options.generator_learning_rate)
@@ -79,8 +80,7 @@ class InpaintingGAN:
             + weights.auxiliary_weight * terms.auxiliary
         )
         self._optimise(self._generator_optimizer, total, self.gpt_net)
-        if self._scaler is not None:
-            self._scaler.update()
+        self._scaler.update()
         losses |= {**terms._asdict(), "generator": total}
         return {name: value.detach() for name, value in losses.items()}
 
@@ -105,6 +105,7 @@ class InpaintingGAN:
             "d_net": self.d_net,
             "generator_optimizer": self._generator_optimizer,
             "discriminator_optimizer": self._discriminator_optimizer,
+            "scaler": self._scaler,
         }
 
     def _place(self, module: nn.Module, device: torch.device) -> Any:
@@ -114,14 +115,9 @@ class InpaintingGAN:
 
     def _optimise(self, optimizer: Optimizer, loss: Tensor, module: nn.Module) -> None:
         optimizer.zero_grad(set_to_none=True)
-        if self._scaler is None:
-            loss.backward()
-            _average_gradients(module.parameters())
-            optimizer.step()
-        else:
-            self._scaler.scale(loss).backward()
-            _average_gradients(module.parameters())
-            self._scaler.step(optimizer)
+        self._scaler.scale(loss).backward()
+        _average_gradients(module.parameters())
+        self._scaler.step(optimizer)
 
 
 def _average_gradients(parameters: Iterable[nn.Parameter]) -> None:

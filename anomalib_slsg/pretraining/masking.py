@@ -40,11 +40,7 @@ def inpainting_mask(
 
 
 def grid_mask(
-    batch_size: int,
-    size: tuple[int, int],
-    generator: torch.Generator | None,
-    patch_size: int,
-    mask_ratio: float,
+    batch_size: int, size: tuple[int, int], generator: torch.Generator | None, patch_size: int, mask_ratio: float
 ) -> Tensor:
     """Hide an exact share of the patches of a regular grid.
 
@@ -66,11 +62,7 @@ def grid_mask(
 
 
 def large_mask(
-    batch_size: int,
-    size: tuple[int, int],
-    generator: torch.Generator | None,
-    number: int,
-    sides: Sequence[int],
+    batch_size: int, size: tuple[int, int], generator: torch.Generator | None, number: int, sides: Sequence[int]
 ) -> Tensor:
     """Hide rectangles of random size and position, wholly inside the image.
 

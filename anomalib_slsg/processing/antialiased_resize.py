@@ -18,7 +18,8 @@ NEAREST = (InterpolationMode.NEAREST, InterpolationMode.NEAREST_EXACT, "nearest"
 class AntialiasedResize(nn.Module):
     """Resizes as torchvision's bilinear ``Resize`` with antialiasing does.
 
-    ONNX and OpenVINO lack that operator, and without antialiasing a large image looks, and scores, differently.
+    ONNX has antialiasing from operator set 18 on, but OpenVINO's reader of ONNX ignores it, and without it a large
+    image looks, and scores, differently.
 
     Args:
         size: Height and width of the result in pixels.

@@ -3,7 +3,6 @@
 from typing import Any
 
 from anomalib.post_processing import PostProcessor
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from anomalib_slsg.utils.validation import check_number
@@ -25,11 +24,11 @@ class ProbabilityPostProcessor(PostProcessor):
 
     def __init__(self, image_threshold: float | None = None, pixel_threshold: float | None = None) -> None:
         super().__init__(enable_normalization=False)
-        # as anomalib keeps them in checkpoints; it subtracts sensitivities from 1 where it does not normalise
+        # anomalib stores a threshold as a sensitivity, which is 1 - threshold without normalisation
         self._given: dict[str, float] = {}
         for level, threshold in (("image", image_threshold), ("pixel", pixel_threshold)):
             if threshold is not None:
-                check_number(f"post_processor.{level}_threshold", threshold, 0, 1)
+                check_number(f"post_processor.{level}_threshold", threshold, "[0, 1]")
                 self._given[f"{level}_sensitivity"] = 1 - threshold
         super().load_checkpoint_config(self._given)
 
@@ -46,16 +45,6 @@ class ProbabilityPostProcessor(PostProcessor):
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
         """Restore what a checkpoint has, but for thresholds that were given."""
         super().load_checkpoint_config({**config, **self._given})
-
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
-        """Judge what its own model predicts; an engine keeps it among the callbacks when another model comes."""
-        if getattr(pl_module, "post_processor", None) is self:
-            super().on_test_batch_end(trainer, pl_module, *args, **kwargs)
-
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
-        """Judge what its own model predicts, as in testing."""
-        if getattr(pl_module, "post_processor", None) is self:
-            super().on_predict_batch_end(trainer, pl_module, *args, **kwargs)
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Learn nothing."""

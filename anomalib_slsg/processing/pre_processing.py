@@ -1,15 +1,18 @@
 """The model's pre-processor, which resizes; :class:`~anomalib_slsg.torch_model.SlsgModel` normalises."""
 
+import logging
 from collections.abc import Sequence
 
 from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Normalize, Resize
 
+from anomalib_slsg.networks.encoder import STRIDE, check_image_size
 from anomalib_slsg.processing.antialiased_resize import keep_antialiasing
-from anomalib_slsg.torch_model import STRIDE, check_image_size
 from anomalib_slsg.utils.transforms import parts
 from anomalib_slsg.utils.validation import check_number
+
+logger = logging.getLogger(__name__)
 
 
 def default_pre_processor(image_size: tuple[int, int] | None) -> PreProcessor:
@@ -28,13 +31,14 @@ def default_pre_processor(image_size: tuple[int, int] | None) -> PreProcessor:
 
 
 def resolve_pre_processor(
-    pre_processor: PreProcessor | bool, image_size: tuple[int, int] | None
+    pre_processor: PreProcessor | bool, image_size: int | tuple[int, int] | None
 ) -> PreProcessor | nn.Module | bool:
     """Make what the options ask for.
 
     Args:
         pre_processor: anomalib's pre-processor, or a flag for the default.
-        image_size: Height and width in pixels of the default one; left out if it is not asked for.
+        image_size: Height and width in pixels of the default one, or one number for both; left out if it is not asked
+            for.
 
     Returns:
         The pre-processor, or ``False`` for none.
@@ -43,24 +47,58 @@ def resolve_pre_processor(
         ValueError: If the size is none of the network's, both are given, or images would be normalised twice.
     """
     transform = getattr(pre_processor, "transform", None)
-    if image_size is not None:
-        if not isinstance(image_size, Sequence) or len(image_size) != 2:
-            msg = f"model.image_size must be a height and a width, got {image_size!r}"
-            raise ValueError(msg)
-        for side in image_size:
-            check_number("model.image_size", side, STRIDE, whole=True)
-        check_image_size(*image_size)
-        if pre_processor is not True and resized_to(transform) != tuple(image_size):
-            msg = "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"
-            raise ValueError(msg)
+    size = None if image_size is None else height_and_width(image_size)
+    if size is not None and pre_processor is not True and resized_to(transform) != size:
+        raise ValueError(
+            "model.image_size and model.pre_processor contradict each other; resize in the pre-processor only"
+        )
     if pre_processor is True:
-        return default_pre_processor(image_size)
+        return default_pre_processor(size)
     if any(isinstance(part, Normalize) for part in parts(transform)):
-        msg = "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
-        raise ValueError(msg)
+        raise ValueError(
+            "model.pre_processor normalises, but SlsgModel takes images in [0, 1] and normalises itself; leave it out"
+        )
     if isinstance(pre_processor, PreProcessor):
         keep_antialiasing(pre_processor)
     return pre_processor
+
+
+def restore_pre_processor(restored: object, default: object, image_size: tuple[int, int] | None) -> None:
+    """Finish what anomalib has restored of a checkpoint's pre-processor.
+
+    Args:
+        restored: The model's pre-processor now, if it has one.
+        default: Its pre-processor before, which a trainer may have among its callbacks.
+        image_size: The size that the model was made for, if it was given; the checkpoint's wins.
+    """
+    if isinstance(restored, PreProcessor):
+        keep_antialiasing(restored)  # which anomalib leaves out
+        size = resized_to(restored.transform)
+        if image_size is not None and size is not None and image_size != size:
+            logger.warning("model.image_size: the checkpoint's %s counts, not %s.", list(size), list(image_size))
+    elif isinstance(default, PreProcessor):
+        default.transform = default.export_transform = None
+
+
+def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Check the option ``image_size``.
+
+    Args:
+        image_size: Height and width in pixels, or one number for both.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        ValueError: If it is something else, or the encoder cannot halve it four times.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"model.image_size must be a height and a width, or one number for both, got {image_size!r}")
+    for side in size:
+        check_number("model.image_size", side, f"[{STRIDE}, inf)", whole=True)
+    check_image_size(size[0], size[1])
+    return size[0], size[1]
 
 
 def fixes_size(pre_processor: object) -> bool:

@@ -5,8 +5,7 @@ from pathlib import Path
 from tarfile import TarError
 
 from anomalib.data.utils import DownloadInfo, download_and_extract
-
-from anomalib_slsg.data.file_lock import exclusive
+from filelock import FileLock
 
 DEFAULT_FOLDER = Path("./datasets/dtd")
 DOWNLOAD_INFO = DownloadInfo(
@@ -28,7 +27,7 @@ def fetch_dtd(folder: Path) -> None:
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder.with_name(f".{folder.name}.lock")):  # ranks, or several trainings, fetch it once
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # ranks, or several trainings, fetch it once
         if not folder.exists():
             _fetch(folder)
 
@@ -40,10 +39,9 @@ def _fetch(folder: Path) -> None:
         download_and_extract(temporary, DOWNLOAD_INFO)
         temporary.replace(folder)
     except (OSError, ValueError, TarError) as error:  # the network; another file than this one; a broken archive
-        msg = (
+        raise ConnectionError(
             f"simulation.download_dtd: {DOWNLOAD_INFO.url} could not be fetched ({error}). Connect to the network, or "
             "set simulation.dtd_dir to a folder of texture images, or leave both out for procedural textures"
-        )
-        raise ConnectionError(msg) from error
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,94 +1,62 @@
-"""Random fields for anomaly masks: Perlin noise (paper section 3.2, [44]) and rectangles (Table 5, "Rect. Noise").
-
-A field is drawn first and rendered later, at any resolution, so that candidates can be looked at cheaply.
-"""
+"""Random fields for anomaly masks: Perlin noise (paper section 3.2, [44]) and rectangles (Table 5, "Rect. Noise")."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-
-class RandomField(Protocol):
-    """A batch of random scalar fields over the image, positive inside of the wanted region."""
-
-    @property
-    def stride(self) -> int:
-        """The field is smooth enough to be rendered at every so many pixels and interpolated in between."""
-
-    def pick(self, index: Tensor) -> RandomField:
-        """Take the fields at the given places of the batch, (N,) integers."""
-
-    def render(self, size: tuple[int, int]) -> Tensor:
-        """Evaluate the fields on ``size = (H, W)`` pixels: (N, H, W)."""
+STRIDE = 2  # Perlin fields are smooth enough to be computed at every second pixel
 
 
-class PerlinField(NamedTuple):
-    """Perlin noise minus its threshold, turned about the centre of the image."""
+def perlin_fields(
+    size: tuple[int, int], periods: Tensor, threshold: Tensor, generator: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """Draw Perlin noise minus a threshold, turned about the centre by up to +-90 degrees.
 
-    gradients: Tensor  # (N, P + 1, P + 1, 2), unit vectors
-    periods: Tensor  # (N, 2)
-    degrees: Tensor  # (N,)
-    threshold: Tensor  # (N,)
+    Args:
+        size: Height and width in pixels.
+        periods: (N, 2) lattice cells along height and width, on the CPU.
+        threshold: (N,) thresholds, on the CPU.
+        generator: CPU generator of all random numbers; ``None``: torch's global one.
+        device: Where the fields are computed.
 
-    @classmethod
-    def draw(
-        cls, periods: Tensor, threshold: Tensor, generator: torch.Generator | None, device: torch.device
-    ) -> PerlinField:
-        """Draw noise with ``periods`` (N, 2) and ``threshold`` (N,), both on the CPU, turned by up to +-90 degrees."""
-        gradients = random_gradients(periods, generator)
-        degrees = torch.rand(len(periods), generator=generator) * 180 - 90
-        return cls(*(part.to(device, non_blocking=True) for part in (gradients, periods, degrees, threshold)))
-
-    @property
-    def stride(self) -> int:
-        """Half resolution does."""
-        return 2
-
-    def pick(self, index: Tensor) -> PerlinField:
-        """Take the fields at the given places of the batch, (N,) integers."""
-        return PerlinField(*(part.index_select(0, index) for part in self))
-
-    def render(self, size: tuple[int, int]) -> Tensor:
-        """Evaluate the fields on ``size = (H, W)`` pixels: (N, H, W)."""
-        noise = render_perlin(self.gradients, self.periods, size)
-        return rotate(noise.unsqueeze(1), self.degrees).squeeze(1) - self.threshold[:, None, None]
+    Returns:
+        (N, H, W) fields, positive inside of the wanted regions.
+    """
+    gradients = random_gradients(periods, generator).to(device, non_blocking=True)
+    degrees = torch.rand(len(periods), generator=generator) * 180 - 90
+    coarse = (math.ceil(size[0] / STRIDE), math.ceil(size[1] / STRIDE))
+    noise = render_perlin(gradients, periods.to(device, non_blocking=True), coarse)
+    turned = rotate(noise.unsqueeze(1), degrees.to(device, non_blocking=True))
+    full = F.interpolate(turned, size, mode="bilinear", align_corners=False).squeeze(1)
+    return full - threshold.to(device, non_blocking=True)[:, None, None]
 
 
-class RectangleField(NamedTuple):
-    """Upright rectangles: 1 in the centre, falling to 0 at the edge and on to negative values outside of it."""
+def rectangle_fields(
+    size: tuple[int, int], side_range: Tensor, generator: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """Draw upright rectangles: 1 in the centre, falling to 0 at the edge and on to negative values outside of it.
 
-    centre: Tensor  # (N, 2), share of height and width
-    half_size: Tensor  # (N, 2), share of height and width
+    Args:
+        size: Height and width in pixels.
+        side_range: (N, 2), the smallest and largest share of the image's side.
+        generator: CPU generator of all random numbers; ``None``: torch's global one.
+        device: Where the fields are computed.
 
-    @classmethod
-    def draw(cls, side_range: Tensor, generator: torch.Generator | None, device: torch.device) -> RectangleField:
-        """Draw rectangles with sides in ``side_range`` (N, 2), the smallest and largest share of the image's side."""
-        low, high = side_range.unsqueeze(1).unbind(-1)  # (N, 1) each
-        side = low + torch.rand(len(side_range), 2, generator=generator) * (high - low)
-        centre = torch.rand(len(side_range), 2, generator=generator)
-        return cls(centre.to(device, non_blocking=True), (side / 2).to(device, non_blocking=True))
-
-    @property
-    def stride(self) -> int:
-        """Full resolution: interpolation would round the corners."""
-        return 1
-
-    def pick(self, index: Tensor) -> RectangleField:
-        """Take the fields at the given places of the batch, (N,) integers."""
-        return RectangleField(*(part.index_select(0, index) for part in self))
-
-    def render(self, size: tuple[int, int]) -> Tensor:
-        """Evaluate the fields on ``size = (H, W)`` pixels: (N, H, W)."""
-        distances = []
-        for axis, length in enumerate(size):
-            position = (torch.arange(length, device=self.centre.device) + 0.5) / length  # (length,)
-            distances.append((position - self.centre[:, axis, None]).abs() / self.half_size[:, axis, None])
-        return 1 - torch.maximum(distances[0].unsqueeze(2), distances[1].unsqueeze(1))
+    Returns:
+        (N, H, W) fields.
+    """
+    low, high = side_range.unsqueeze(1).unbind(-1)  # (N, 1) each
+    side = low + torch.rand(len(side_range), 2, generator=generator) * (high - low)
+    centre = torch.rand(len(side_range), 2, generator=generator)
+    distances = []
+    for axis, length in enumerate(size):
+        position = (torch.arange(length) + 0.5) / length  # (length,)
+        distances.append(((position - centre[:, axis, None]).abs() * 2 / side[:, axis, None]).to(device))
+    return 1 - torch.maximum(distances[0].unsqueeze(2), distances[1].unsqueeze(1))
 
 
 def perlin_noise(
@@ -112,8 +80,7 @@ def perlin_noise(
         ValueError: If ``periods`` is not (B, 2) or holds a value below 1.
     """
     if periods.ndim != 2 or periods.shape[1] != 2 or (periods < 1).any():
-        msg = f"periods must be (B, 2) whole numbers of at least 1, got {periods.tolist()}"
-        raise ValueError(msg)
+        raise ValueError(f"periods must be (B, 2) whole numbers of at least 1, got {periods.tolist()}")
     gradients = random_gradients(periods, generator)
     return render_perlin(gradients.to(device), periods.to(device), size)
 

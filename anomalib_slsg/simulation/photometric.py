@@ -87,8 +87,7 @@ def random_photometric(images: Tensor, number: int, generator: torch.Generator |
         ValueError: If ``number`` is not within [0, ``len(OPERATIONS)``].
     """
     if not 0 <= number <= len(OPERATIONS):
-        msg = f"number of photometric operations must lie in [0, {len(OPERATIONS)}], got {number}"
-        raise ValueError(msg)
+        raise ValueError(f"number of photometric operations must lie in [0, {len(OPERATIONS)}], got {number}")
     if number == 0 or len(images) == 0:
         return images.clone()
     order = torch.rand(len(images), len(OPERATIONS), generator=generator).argsort(dim=1)[:, :number].tolist()

@@ -3,8 +3,6 @@
 ``python -m anomalib_slsg.simulation.preview --images DIR --output FILE.png``
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2
@@ -19,6 +17,7 @@ from anomalib_slsg.simulation.options import SimulationOptions
 from anomalib_slsg.simulation.simulator import AnomalyKind, AnomalySimulator, SimulatedBatch
 from anomalib_slsg.utils.files import write_atomically
 from anomalib_slsg.utils.images import list_images, read_rgb
+from anomalib_slsg.utils.validation import check_number
 
 TITLES: dict[AnomalyKind, str] = {"texture": "texture", "shuffled": "shuffled grid", "logical": "logical"}
 COLUMNS = ("normal", "foreground", "mask", "result", "changed")
@@ -32,13 +31,13 @@ def load_images(folder: Path, size: int, number: int) -> Tensor:
         ValueError: If it holds fewer than two images, or one that cannot be read.
     """
     if not folder.is_dir():
-        msg = f"--images: the folder {folder} does not exist"
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"--images: the folder {folder} does not exist")
     files = list_images(folder)
     if len(files) < 2:
         found = "no images" if not files else f"a single image ({files[0].name})"
-        msg = f"--images: {found} below {folder}; at least two are needed, a logical anomaly mixes two normal images"
-        raise ValueError(msg)
+        raise ValueError(
+            f"--images: {found} below {folder}; at least two are needed, a logical anomaly mixes two normal images"
+        )
     number = min(number, len(files))
     chosen = [files[place * len(files) // number] for place in range(number)]
     pixels = [cv2.resize(read_rgb(file), (size, size), interpolation=cv2.INTER_AREA) for file in chosen]
@@ -66,45 +65,47 @@ def draw_sheet(normal: Tensor, batches: dict[AnomalyKind, SimulatedBatch]) -> Fi
     return figure
 
 
-def preview(images: Path, output: Path, count: int, seed: int, size: int, options: SimulationOptions) -> None:
-    """Simulate every kind of anomaly on ``count`` images of a folder and write the sheet.
+def preview(
+    images: Path,
+    output: Path,
+    count: int = 4,
+    seed: int = 0,
+    size: int = 256,
+    simulation: SimulationOptions = SimulationOptions(),
+) -> None:
+    """Draw a contact sheet of simulated anomalies: normal, foreground, mask, result, change.
+
+    Args:
+        images: Folder with normal images, searched recursively.
+        output: PNG file to write.
+        count: Images per kind of anomaly.
+        seed: Seed of all random numbers.
+        size: Side in pixels that images are scaled to.
+        simulation: What to simulate.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If it holds fewer than two images or a broken one, or an option is bad.
     """
-    for name, value in (("count", count), ("size", size)):
-        if value < 1:
-            msg = f"--{name} must be at least 1, got {value}"
-            raise ValueError(msg)
+    check_number("--count", count, "[1, inf)", whole=True)
+    check_number("--size", size, "[1, inf)", whole=True)
     if output.suffix.lower() != ".png":
-        msg = f"--output must be a .png file, got {output}"
-        raise ValueError(msg)
+        raise ValueError(f"--output must be a .png file, got {output}")
     pool = load_images(images, size, max(count + 1, FOREGROUND_IMAGES))
-    simulator = AnomalySimulator(options)
+    simulator = AnomalySimulator(simulation)
     simulator.fit(pool)
     normal, others = pool[:count], pool.roll(-1, dims=0)[:count]
     generator = torch.Generator().manual_seed(seed)
-    sheet = draw_sheet(normal, {kind: simulator.simulate(normal, others, generator, kind) for kind in TITLES})
+    sheet = draw_sheet(normal, {kind: simulator(normal, others, generator, kind) for kind in TITLES})
     write_atomically(output, lambda path: sheet.savefig(path, format="png", dpi=100))
 
 
 def main(args: list[str] | None = None) -> None:
-    """Command line; ``--simulation.*`` takes every option of :class:`SimulationOptions`."""
-    parser = ArgumentParser(
-        prog="python -m anomalib_slsg.simulation.preview",
-        description="Draw a contact sheet of simulated anomalies: normal, foreground, mask, result, change.",
-    )
-    parser.add_argument("--images", type=Path, required=True, help="folder with normal images, searched recursively")
-    parser.add_argument("--output", type=Path, required=True, help="PNG file to write")
-    parser.add_argument("--count", type=int, default=4, help="images per kind of anomaly")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
-    parser.add_argument("--size", type=int, default=256, help="side in pixels that images are scaled to")
-    parser.add_class_arguments(SimulationOptions, "simulation")
-    parsed = parser.parse_args(args)
+    """Command line of :func:`preview`."""
+    parser = ArgumentParser(prog="python -m anomalib_slsg.simulation.preview")
+    parser.add_function_arguments(preview, as_group=False, as_positional=False)
     try:
-        options = SimulationOptions(**parsed.simulation.as_dict())
-        preview(parsed.images, parsed.output, parsed.count, parsed.seed, parsed.size, options)
+        preview(**parser.instantiate_classes(parser.parse_args(args)).as_dict())
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
 

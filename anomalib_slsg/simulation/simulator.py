@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from anomalib_slsg.simulation.dtd import DEFAULT_FOLDER, fetch_dtd
 from anomalib_slsg.simulation.foreground import Foreground
 from anomalib_slsg.simulation.options import REFERENCE_SIZE, SimulationOptions
-from anomalib_slsg.simulation.perlin import PerlinField, RandomField, RectangleField, rotate
+from anomalib_slsg.simulation.perlin import perlin_fields, rectangle_fields, rotate
 from anomalib_slsg.simulation.photometric import random_photometric
 from anomalib_slsg.simulation.sources import TextureBank, shuffled_grid
 
@@ -22,8 +21,6 @@ AnomalyKind = Literal["texture", "shuffled", "logical"]
 
 # Masks that are drawn at once per image; the first that is large enough is taken.
 CANDIDATES = 4
-# Candidates are looked at with every eighth pixel.
-PROBE_STRIDE = 8
 # Sides of rectangular masks as shares of the image's side.
 STRUCTURAL_SIDES = (0.04, 0.35)
 LOGICAL_SIDES = (0.2, 0.6)
@@ -105,14 +102,8 @@ class AnomalySimulator(nn.Module):
         """Leave the textures out of exported models."""
         return {**self.__dict__, "_textures": None}
 
-    def forward(
-        self, images: Tensor, others: Tensor | None, generator: torch.Generator | None = None
-    ) -> SimulatedBatch:
-        """Simulate one anomaly per image, of a kind drawn per image; see :meth:`simulate`."""
-        return self.simulate(images, others, generator)
-
     @torch.no_grad()
-    def simulate(
+    def forward(
         self,
         images: Tensor,
         others: Tensor | None,
@@ -136,8 +127,7 @@ class AnomalySimulator(nn.Module):
             RuntimeError: If the foreground has not been fitted.
         """
         if kind == "logical" and others is None:
-            msg = "logical anomalies need other normal images"
-            raise ValueError(msg)
+            raise ValueError("logical anomalies need other normal images")
         structural_probability = 1.0 if others is None else self.options.structural_probability
         others = images if others is None else others
         _check_batch(images, others)
@@ -188,43 +178,33 @@ class AnomalySimulator(nn.Module):
 
     def _draw_mask(self, foreground: Tensor, logical: Tensor, generator: torch.Generator | None) -> Tensor:
         """Binarised noise within the foreground, never smaller than the minimum area: (B, 1, H, W)."""
-        height, width = foreground.shape[-2:]
-        field = self._draw_field(logical.repeat_interleave(CANDIDATES), generator, foreground.device)
-        chosen = field.pick(self._first_valid(field, foreground))
-        coarse = chosen.render((math.ceil(height / chosen.stride), math.ceil(width / chosen.stride)))
-        noise = F.interpolate(coarse.unsqueeze(1), (height, width), mode="bilinear", align_corners=False)
-        # The mask is what lies above 0. Should that be too little, the threshold sinks until it is not. A quarter of
-        # the pixels is sorted: with as many of these above it as are asked for, the mask is large enough for sure.
-        above = torch.finfo(noise.dtype).tiny
-        sample = _every_second(noise).masked_fill(_every_second(foreground) == 0, -math.inf)
-        minimum = self._minimum_area((height, width))
-        enough = _at_least(noise, above).mul_(foreground).sum(dim=(1, 2, 3)) >= minimum
-        largest = sample.flatten(1).topk(minimum, dim=1).values[:, -1].clamp(max=above)
-        threshold = torch.where(enough, above, largest)[:, None, None, None]
-        return _at_least(noise, threshold).mul_(foreground)
-
-    def _first_valid(self, field: RandomField, foreground: Tensor) -> Tensor:
-        """Place (B,) of every image's first candidate that seems large enough, or else of its largest."""
         batch, _, height, width = foreground.shape
-        probe = (math.ceil(height / PROBE_STRIDE), math.ceil(width / PROBE_STRIDE))
-        allowed = F.interpolate(foreground, probe, mode="nearest-exact")  # (B, 1, h, w)
-        inside = torch.unflatten(field.render(probe) > 0, 0, (batch, CANDIDATES)) * allowed  # (B, candidates, h, w)
-        area = inside.sum(dim=(2, 3)) * (height * width / math.prod(probe))
-        best = area.clamp(max=self._minimum_area((height, width))).argmax(dim=1)
-        return best + CANDIDATES * torch.arange(batch, device=best.device)
+        candidates = logical.repeat_interleave(CANDIDATES)
+        noise = self._draw_fields((height, width), candidates, generator, foreground.device)
+        noise = noise.view(batch, CANDIDATES, height, width).masked_fill(foreground == 0, -math.inf)
+        minimum = self._minimum_area((height, width))
+        area = (noise > 0).sum(dim=(2, 3))
+        # the first candidate that is large enough, or else the largest
+        chosen = noise[torch.arange(batch, device=noise.device), area.clamp(max=minimum).argmax(dim=1)]
+        # the mask is what lies above 0; should that be too little, the threshold sinks until it is not
+        lowest = chosen.flatten(1).topk(minimum, dim=1).values[:, -1, None, None]
+        mask = chosen >= lowest.clamp(max=torch.finfo(noise.dtype).tiny)
+        return mask.unsqueeze(1).to(noise.dtype)
 
-    def _draw_field(self, logical: Tensor, generator: torch.Generator | None, device: torch.device) -> RandomField:
-        """One random field per entry of ``logical`` (N,)."""
+    def _draw_fields(
+        self, size: tuple[int, int], logical: Tensor, generator: torch.Generator | None, device: torch.device
+    ) -> Tensor:
+        """One random field per entry of ``logical`` (N,): (N, H, W)."""
         options = self.options
         if options.noise == "rectangle":
             sides = torch.where(logical.unsqueeze(1), torch.tensor(LOGICAL_SIDES), torch.tensor(STRUCTURAL_SIDES))
-            return RectangleField.draw(sides, generator, device)
+            return rectangle_fields(size, sides, generator, device)
         exponents = torch.tensor([options.structural_periods, options.logical_periods])[logical.long()]  # (N, 2)
         low, high = exponents.unsqueeze(1).unbind(-1)  # (N, 1) each
         draws = torch.rand(len(logical), 2, generator=generator)
         periods = 2 ** (low + draws * (high - low + 1)).long()
         threshold = torch.tensor([options.structural_threshold, options.logical_threshold])[logical.long()]
-        return PerlinField.draw(periods, threshold, generator, device)
+        return perlin_fields(size, periods, threshold, generator, device)
 
     def _draw_opacity(self, logical: Tensor, generator: torch.Generator | None) -> Tensor:
         ranges = torch.tensor([self.options.structural_opacity, self.options.logical_opacity])[logical.long()]
@@ -242,46 +222,25 @@ class AnomalySimulator(nn.Module):
         return [source[place] for place in range(len(images))]
 
     def _draw_kind(
-        self,
-        kind: AnomalyKind,
-        places: list[int],
-        images: Tensor,
-        others: Tensor,
-        generator: torch.Generator | None,
+        self, kind: AnomalyKind, places: list[int], images: Tensor, others: Tensor, generator: torch.Generator | None
     ) -> Iterable[Tensor]:
         """Source images (3, H, W) of one kind for the images at the given places of the batch."""
         if kind == "logical":
-            return self._draw_logical(places, images, others, generator)
+            return self._turn_some([others[place] for place in places], generator)
         if kind == "shuffled":
             return shuffled_grid(torch.stack([images[place] for place in places]), self.options.grid_cells, generator)
         size = (images.shape[2], images.shape[3])
         textures = self._texture_bank().sample(len(places), size, generator, images.device)
         return random_photometric(textures, self.options.photometric_operations, generator)
 
-    def _draw_logical(
-        self, places: list[int], images: Tensor, others: Tensor, generator: torch.Generator | None
-    ) -> list[Tensor]:
-        """Parts of other images, or of the image itself where they do not belong."""
-        sources = self._turn_and_flip([others[place] for place in places], generator)
-        if self.options.logical_moved_probability == 0:
-            return sources
-        height, width = images.shape[-2:]
-        for index, (moved, y, x) in enumerate(torch.rand(len(places), 3, generator=generator).tolist()):
-            if moved < self.options.logical_moved_probability:
-                shifts = round((y - 0.5) * height), round((x - 0.5) * width)
-                sources[index] = images[places[index]].roll(shifts, dims=(1, 2))
-        return sources
-
-    def _turn_and_flip(self, images: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
-        """Turn and mirror some of the images (3, H, W)."""
-        draws = torch.rand(len(images), 3, generator=generator).tolist()
+    def _turn_some(self, images: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+        """Turn some of the images (3, H, W)."""
+        draws = torch.rand(len(images), 2, generator=generator).tolist()
         result = []
-        for image, (turn, angle, flip) in zip(images, draws, strict=True):
+        for image, (turn, angle) in zip(images, draws, strict=True):
             if turn < self.options.logical_turn_probability:
                 degrees = torch.tensor([(2 * angle - 1) * self.options.logical_turn_degrees])
                 image = rotate(image.unsqueeze(0), degrees.to(image.device, non_blocking=True))[0]  # noqa: PLW2901
-            if flip < self.options.logical_flip_probability:
-                image = image.flip(-1)  # noqa: PLW2901
             result.append(image)
         return result
 
@@ -293,19 +252,8 @@ class AnomalySimulator(nn.Module):
         return mask * (change > self.options.minimum_change)
 
 
-def _every_second(maps: Tensor) -> Tensor:
-    return maps[:, :, ::2, ::2]
-
-
-def _at_least(maps: Tensor, threshold: Tensor | float) -> Tensor:
-    """1 where the threshold is reached, else 0; written straight into floats, which is much faster than booleans."""
-    return torch.ge(maps, threshold, out=torch.empty_like(maps))
-
-
 def _check_batch(images: Tensor, others: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        msg = f"images must be (B, 3, H, W) floating point, got {tuple(images.shape)} {images.dtype}"
-        raise ValueError(msg)
+        raise ValueError(f"images must be (B, 3, H, W) floating point, got {tuple(images.shape)} {images.dtype}")
     if others.shape != images.shape:
-        msg = f"others must have the images' shape {tuple(images.shape)}, got {tuple(others.shape)}"
-        raise ValueError(msg)
+        raise ValueError(f"others must have the images' shape {tuple(images.shape)}, got {tuple(others.shape)}")

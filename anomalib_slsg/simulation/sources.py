@@ -45,12 +45,12 @@ class TextureBank:
             logger.info("simulation.dtd_dir is not set: procedural colour textures take the place of DTD")
             return
         if not Path(dtd_dir).is_dir():
-            msg = f"simulation.dtd_dir: the folder {dtd_dir} does not exist. Give the folder of DTD, or null."
-            raise FileNotFoundError(msg)
+            raise FileNotFoundError(
+                f"simulation.dtd_dir: the folder {dtd_dir} does not exist. Give the folder of DTD, or null."
+            )
         self.files = list_images(Path(dtd_dir))
         if not self.files:
-            msg = f"simulation.dtd_dir: no images ({', '.join(IMG_EXTENSIONS)}) below {dtd_dir}"
-            raise ValueError(msg)
+            raise ValueError(f"simulation.dtd_dir: no images ({', '.join(IMG_EXTENSIONS)}) below {dtd_dir}")
 
     def prepare(self, size: tuple[int, int], device: torch.device | str) -> None:
         """Get ready for images of ``size = (H, W)`` on a device; procedural textures are drawn here, once per size."""
@@ -143,8 +143,7 @@ def shuffled_grid(images: Tensor, cells: int, generator: torch.Generator | None 
     """
     batch, _, height, width = images.shape
     if cells > min(height, width):
-        msg = f"simulation.grid_cells must not exceed the image's {height}x{width} pixels, got {cells}"
-        raise ValueError(msg)
+        raise ValueError(f"simulation.grid_cells must not exceed the image's {height}x{width} pixels, got {cells}")
     if height % cells or width % cells:
         images = F.pad(images, (0, -width % cells, 0, -height % cells), mode="reflect")
     grid = torch.unflatten(torch.unflatten(images, 3, (cells, -1)), 2, (cells, -1))  # (B, C, rows, h, columns, w)

@@ -1,7 +1,6 @@
 """SyntheticLOCO: a drawn data set with logical and structural anomalies, laid out as MVTec LOCO."""
 
 import logging
-import time
 from pathlib import Path
 
 from anomalib.data import AnomalibDataModule
@@ -92,7 +91,7 @@ class SyntheticLOCO(AnomalibDataModule):
         self.plan = TreePlan(self.root, category, image_size, train_images, validation_images, test_images, data_seed)
 
     def prepare_data(self) -> None:
-        """Draw the category's tree, or finish it, unless it is whole.
+        """Draw the category's tree, unless it is complete.
 
         Raises:
             ValueError: The folder holds a tree that was drawn with other parameters or has lost images, or other files.
@@ -100,10 +99,9 @@ class SyntheticLOCO(AnomalibDataModule):
         if is_complete(self.plan):
             return
         logger.info("Drawing %d images of %s into %s.", self.plan.total, self.category, self.plan.folder)
-        start = time.monotonic()
-        if write_tree(self.plan):
-            logger.info("Drawn in %.1f s.", time.monotonic() - start)
+        write_tree(self.plan)
 
+    # the hook that anomalib's own data modules override; there is no public one
     def _setup(self, _stage: str | None = None) -> None:
         """Read the three parts of the tree.
 
@@ -112,8 +110,7 @@ class SyntheticLOCO(AnomalibDataModule):
             ValueError: The tree is another one, or has lost images.
         """
         if not is_complete(self.plan):
-            msg = f"{self.plan.folder} holds no whole SyntheticLOCO tree; call prepare_data() first."
-            raise RuntimeError(msg)
+            raise RuntimeError(f"{self.plan.folder} holds no whole SyntheticLOCO tree; call prepare_data() first.")
         self.train_data = MVTecLOCODataset(root=self.root, category=self.category, split=Split.TRAIN)
         self.val_data = MVTecLOCODataset(root=self.root, category=self.category, split=Split.VAL)
         self.test_data = MVTecLOCODataset(root=self.root, category=self.category, split=Split.TEST)

@@ -1,136 +1,121 @@
-"""The paper's schedule, where the user gives none."""
+"""What a fit asks of the trainer: the paper's schedule where the user gives none, and what cannot be fitted with."""
 
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any
 
 from anomalib.data import AnomalibDataModule
-from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Trainer
-
-from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
-
-if TYPE_CHECKING:
-    from anomalib_slsg.lightning_model import Slsg
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
 
 logger = logging.getLogger(__name__)
 
 LIGHTNING_DEFAULT_EPOCHS = 1000
-LIBRARIES = ("lightning", "pytorch_lightning", "anomalib", "anomalib_slsg")
+LEAST_STEPS = 50  # per epoch, if length is given in steps: ending an epoch costs as much time as several steps
+
+UNSUPPORTED = (
+    ((LearningRateFinder, BatchSizeFinder), "trains before there are images and a pre-trained encoder"),
+    ((StochasticWeightAveraging, WeightAveraging), "averages the encoder's batch norm and the normal features, too"),
+)
 
 
-def use_paper_batch_size(datamodule: Any, batch_size: int) -> int | None:
-    """Give the data module the paper's batch size if it still has its own default.
+def check_precision(precision: str) -> None:
+    """Refuse precisions in which weights themselves have fewer or more bits.
+
+    Args:
+        precision: The trainer's precision.
+
+    Raises:
+        ValueError: If it is one of them.
+    """
+    if precision.endswith("-true") and precision != "32-true":
+        raise ValueError(f"trainer.precision={precision} is not supported; use 32-true, bf16-mixed or 16-mixed")
+
+
+def refuse_unsupported(trainer: Trainer) -> None:
+    """Refuse what would fail late, or spoil the result without a word.
+
+    Args:
+        trainer: The trainer, which is about to fit.
+
+    Raises:
+        ValueError: If it has such a callback, or has trained before.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for kinds, reason in UNSUPPORTED:
+            if isinstance(callback, kinds):
+                raise ValueError(f"the callback {type(callback).__name__} is not supported: it {reason}; leave it out")
+    if trainer.ckpt_path is None and trainer.global_step > 0:
+        raise ValueError(
+            f"this trainer has trained {trainer.global_step} steps before; make a new Engine for each training"
+        )
+
+
+def limit_training(trainer: Trainer, max_epochs: int | None, max_steps: int) -> None:
+    """Set the length of the training after the trainer was made. Its loops read these limits at every step.
+
+    Args:
+        trainer: The trainer.
+        max_epochs: Its number of epochs; -1 for no limit.
+        max_steps: Its number of steps; -1 for no limit.
+    """
+    trainer.fit_loop.max_epochs = max_epochs
+    trainer.fit_loop.epoch_loop.max_steps = max_steps
+
+
+def is_unlimited(trainer: Trainer) -> bool:
+    """Tell whether neither steps nor epochs are limited.
+
+    Lightning has replaced a missing limit by 1,000 epochs before this is called, so 1,000 counts as no limit.
+
+    Args:
+        trainer: The trainer.
+    """
+    return trainer.max_steps == -1 and trainer.max_epochs in {LIGHTNING_DEFAULT_EPOCHS, -1, None}
+
+
+def has_default_batch_size(datamodule: AnomalibDataModule) -> bool:
+    """Tell whether a data module has its own default batch size.
 
     Whether the user has typed that very number cannot be told.
 
     Args:
-        datamodule: The trainer's data module; nothing happens if it is not one of anomalib's.
-        batch_size: Normal images per step.
-
-    Returns:
-        The batch size that it had, if it was changed.
+        datamodule: The data module.
     """
-    if not isinstance(datamodule, AnomalibDataModule):
-        return None
     parameter = inspect.signature(type(datamodule)).parameters.get("train_batch_size")
-    before = datamodule.train_batch_size
-    if parameter is None or not before == parameter.default != batch_size:
-        return None
-    logger.info(
-        "Training with %d normal images a step instead of %s's default of %d; set data.train_batch_size to "
-        "another value, or model.train_batch_size to any, to change it.",
-        batch_size,
-        datamodule.name,
-        before,
-    )
-    datamodule.train_batch_size = batch_size
-    return before
+    return parameter is not None and datamodule.train_batch_size == parameter.default
 
 
-def follow_paper_schedule(trainer: Trainer, model: "Slsg") -> None:
-    """Train for ``model.iterations`` steps if neither steps nor epochs are limited.
-
-    Lightning turns "no limit given" into 1,000 epochs before models are asked; that number is taken for it.
+def needs_no_validation(trainer: Trainer, metrics: int) -> bool:
+    """Tell whether nothing depends on validation while training: no metric, and nothing that monitors one.
 
     Args:
         trainer: The trainer.
-        model: The model, with ``iterations``.
+        metrics: How many metrics are computed on the validation set.
     """
-    unlimited = trainer.max_steps == -1 and trainer.max_epochs in {LIGHTNING_DEFAULT_EPOCHS, -1, None}
-    if unlimited:
-        logger.info(
-            "Training for %d iterations; --trainer.max_steps or --trainer.max_epochs changes it.", model.iterations
-        )
-        trainer.fit_loop.max_epochs = -1
-        trainer.fit_loop.epoch_loop.max_steps = model.iterations
+    monitored = any(getattr(each, "monitor", None) is not None for each in trainer.callbacks)  # type: ignore[attr-defined]
+    # 1.0 means all batches; the integer 1, from the user or fast_dev_run, means one batch
+    whole = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1.0
+    every_epoch = trainer.check_val_every_n_epoch == 1 and getattr(trainer, "val_check_interval", None) == 1.0
+    return metrics == 0 and not monitored and whole and every_epoch
 
 
-def warn_of_former_training(trainer: Trainer) -> None:
-    """Say so if a trainer goes on counting where another training ended, so that little or nothing is left to do.
+def repetitions(trainer: Trainer, images: int, batch_size: int) -> int:
+    """Choose how many times an epoch shows each image.
+
+    Where the training's length is given in steps, epochs are only what checkpoints and progress bars follow: small
+    training sets are repeated until an epoch has at least ``LEAST_STEPS`` steps.
 
     Args:
-        trainer: The trainer, which starts from no checkpoint.
-    """
-    epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-    counts = (trainer.global_step, trainer.max_steps, "steps"), (epochs, trainer.max_epochs or -1, "epochs")
-    limited = [(done, limit, unit) for done, limit, unit in counts if limit > 0]
-    done, limit, unit = max(limited, key=lambda count: count[0] / count[1], default=(0, 0, ""))
-    if done == 0:
-        return
-    consequence = "Nothing is trained" if done >= limit else f"Only {limit - done} {unit} are trained"
-    logger.warning(
-        "%s: this trainer has done %d of its %d %s before. Make a new engine, or trainer, for another training.",
-        consequence,
-        done,
-        limit,
-        unit,
-    )
-
-
-def skip_idle_validation(trainer: Trainer, model: "Slsg") -> bool:
-    """Turn validation off when neither a metric nor the post-processor learns from it, and nothing else waits for it.
-
-    Where validation comes at other times than after each epoch, Lightning has checkpoints and early stopping wait for
-    it, and so do callbacks that the user has told to. A user's callbacks with hooks of validation, and hooks of classes
-    made from :class:`Slsg`, are called.
-
-    Args:
-        trainer: The trainer.
-        model: The model.
+        trainer: The trainer, whose length is set.
+        images: Number of training images.
+        batch_size: Images of a step in each process.
 
     Returns:
-        True if validation was turned off.
+        A whole number, 1 where epochs are counted.
     """
-    post_processor = model.post_processor
-    learns = isinstance(post_processor, PostProcessor) and not isinstance(post_processor, ProbabilityPostProcessor)
-    measures = len(getattr(model.evaluator, "val_metrics", ())) > 0
-    # the whole number 1 is the user's, or fast_dev_run's, and means one batch
-    untouched = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1.0
-    watched = any(map(_watches, [model, *trainer.callbacks]))  # type: ignore[attr-defined]
-    if learns or measures or not untouched or watched or _is_waited_for(trainer):
-        return False
-    logger.info("Validation while training is skipped: no metric or threshold depends on it.")
-    trainer.limit_val_batches = 0
-    return True
-
-
-def _is_waited_for(trainer: Trainer) -> bool:
-    # there is no interval in epochs where it is one of time
-    if trainer.check_val_every_n_epoch != 1 or getattr(trainer, "val_check_interval", None) != 1.0:
-        return True
-    after_epochs = [
-        getattr(callback, name, None)
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        for name in ("_save_on_train_epoch_end", "_check_on_train_epoch_end")
-    ]
-    return any(each is False for each in after_epochs)
-
-
-def _watches(model_or_callback: object) -> bool:
-    """Whether it has a hook of validation that is neither Lightning's nor anomalib's."""
-    return any(
-        name.startswith(("on_validation", "validation_step")) and kind.__module__.partition(".")[0] not in LIBRARIES
-        for kind in type(model_or_callback).__mro__
-        for name in vars(kind)
-    )
+    counted = trainer.max_steps == -1 or trainer.max_epochs not in {-1, None}
+    whole = isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches == 1.0
+    if counted or not whole or images == 0:
+        return 1
+    wanted = min(LEAST_STEPS, trainer.max_steps) * batch_size * trainer.world_size
+    return max(1, -(-wanted // images))

@@ -52,8 +52,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
-        msg = f"'{path}' is truncated or not a readable image ({error}); repair or remove it"
-        raise ValueError(msg) from error
+        raise ValueError(f"'{path}' is truncated or not a readable image ({error}); repair or remove it") from error
 
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:

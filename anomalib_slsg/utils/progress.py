@@ -1,15 +1,19 @@
-"""Whether to show progress bars of our own."""
+"""The look of all progress bars."""
 
-from lightning.pytorch import Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-def shows_progress(trainer: Trainer) -> bool:
-    """Follow what the user asked of the trainer's own bar, and show one bar for all ranks.
+def progress_bar(shown: bool = True, transient: bool = False, console: Console | None = None) -> Progress:
+    """Make a bar that tells what is done, how much of it, and the time left.
 
     Args:
-        trainer: The trainer.
+        shown: Whether to show it at all.
+        transient: Remove it when it is full.
+        console: Where to show it; standard output if left out.
 
     Returns:
-        True on rank zero of a trainer that shows its bar.
+        The bar, a context.
     """
-    return trainer.is_global_zero and bool(getattr(trainer.progress_bar_callback, "is_enabled", False))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, disable=not shown, transient=transient, console=console)

@@ -1,34 +1,37 @@
 """Random streams that depend on the seed, the rank and a place in the training, and on nothing else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
-from lightning.pytorch import Trainer
-
-
-def common_seed(trainer: Trainer, given: int | None = None) -> int:
-    """Give the model's seed, or PyTorch's of the first process, which every process draws unless the user sets it.
-
-    Args:
-        trainer: The trainer, whose processes all have to ask.
-        given: The model's, if it has one; PyTorch's may since have become that of another model.
-
-    Returns:
-        The seed.
-    """
-    return trainer.strategy.broadcast(torch.initial_seed() if given is None else given)
 
 
 def stream(seed: int, *place: int) -> torch.Generator:
     """Make the generator of one place in the training, the same whether or not training was interrupted before it.
 
     Args:
-        seed: Seed of the run.
-        place: Whole numbers that tell the place, for instance phase, step and rank.
+        seed: Seed of the run, not negative.
+        place: Whole numbers that tell the place, for instance phase, step and rank; not negative.
 
     Returns:
         A CPU generator.
     """
-    mixed = seed
-    for number in place:
-        # the multiplier of Knuth's 64-bit linear congruential generator spreads neighbouring places apart
-        mixed = (mixed * 6364136223846793005 + number + 1442695040888963407) % 2**63
-    return torch.Generator().manual_seed(mixed)
+    state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+@contextmanager
+def seeded(generator: torch.Generator | None) -> Iterator[None]:
+    """Draw PyTorch's random numbers, such as initial weights, from a stream of their own.
+
+    Args:
+        generator: The stream; PyTorch's own if left out.
+
+    Yields:
+        Nothing; afterwards PyTorch's CPU generator is as it was, if a stream was given.
+    """
+    with torch.random.fork_rng(devices=[], enabled=generator is not None):
+        if generator is not None:
+            torch.default_generator.manual_seed(generator.initial_seed())
+        yield

@@ -8,9 +8,8 @@ from typing import Any
 
 from anomalib.data import AnomalibDataModule
 from anomalib.data.utils import LabelName
+from filelock import FileLock
 from jsonargparse import ArgumentParser
-
-from anomalib_slsg.data.file_lock import exclusive
 
 
 def make_datamodule(entry: dict[str, Any], data_root: Path) -> AnomalibDataModule:
@@ -51,7 +50,7 @@ def check_test_images(datamodule: AnomalibDataModule, lock: Path) -> None:
         ValueError: If there are no normal, or no anomalous, images to test with.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(lock):
+    with FileLock(lock):
         datamodule.prepare_data()
     datamodule.setup()
     labels = set(datamodule.test_data.samples.label_index)

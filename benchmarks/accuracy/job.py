@@ -13,7 +13,6 @@ from anomalib.models import AnomalibModule
 from anomalib.pipelines.components.base import Job
 from lightning.pytorch import Callback, seed_everything
 
-from anomalib_slsg.memory import return_freed_memory
 from anomalib_slsg.metrics import AnomalyMapWriter
 from benchmarks.accuracy.data import check_test_images, digest_of_images, make_datamodule
 from benchmarks.accuracy.matrix import is_slsg
@@ -22,10 +21,6 @@ from benchmarks.accuracy.models import make_model
 from benchmarks.accuracy.rows import METRICS, Rows
 from benchmarks.common.files import write_text
 from benchmarks.common.slsg import left_out
-
-# In bytes. While PatchCore chooses its coreset, arrays just below 32 MiB, those of about 30,000 patches, fragment the
-# heap where the C library keeps them there: 10 MB more at every step.
-RETURNED_BLOCKS = 4 * 2**20
 
 
 @dataclass
@@ -83,7 +78,7 @@ class AccuracyJob(Job):
 
         Returns:
             The row that it appended. Before it come others if SLSG's entry has ``left_out``, a dictionary from their
-            names to the parts of the network that they go without; training sees none of these.
+            names to the measures of normality that they go without; training sees none of these.
 
         Raises:
             RuntimeError: If anything fails; names the job.
@@ -110,8 +105,6 @@ class AccuracyJob(Job):
         datamodule = make_datamodule(self.data, self.data_root)
         check_test_images(datamodule, self.work / "data.lock")
         checkpoint = self._begin(digest_of_images(datamodule))
-        if not is_slsg(self.model):
-            return_freed_memory(RETURNED_BLOCKS)
         start = time.perf_counter()
         self._engine(self.key, devices).fit(model, datamodule=datamodule, ckpt_path=checkpoint)
         seconds = time.perf_counter() - start if checkpoint is None else None  # before an interruption: not known

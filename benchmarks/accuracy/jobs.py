@@ -10,7 +10,7 @@ from benchmarks.accuracy.data import digest
 from benchmarks.accuracy.job import AccuracyJob
 from benchmarks.accuracy.matrix import is_slsg, schedule
 from benchmarks.accuracy.rows import Rows
-from benchmarks.common.slsg import PRETRAINING_DEPENDS_ON
+from benchmarks.common.slsg import pretraining_inputs, training_length, with_pretraining_in
 
 
 class AccuracyJobs(JobGenerator):
@@ -128,22 +128,14 @@ class AccuracyJobs(JobGenerator):
         self, model: dict[str, Any], data: dict[str, Any], seed: int, size: tuple[int, ...]
     ) -> dict[str, Any]:
         """Name the file of a GPT-Net that is the same in all jobs which would pre-train it alike."""
-        arguments = model["init_args"]
-        # Slsg takes the paper's options where an entry has none; null leaves the pre-training out
-        options = arguments.get("pretraining", {})
-        if options is None:
+        options = model["init_args"]
+        epochs, _ = training_length(options, None)
+        if epochs == 0:
             return model
         root = str(self.options["data_root"].resolve())
-        alike = [
-            root,
-            data["init_args"],
-            options,
-            size,
-            seed,
-            *(arguments.get(name) for name in PRETRAINING_DEPENDS_ON),
-        ]
+        alike = [root, data["init_args"], size, seed, *pretraining_inputs(options)]
         file = self.options["work"] / "pretraining" / f"{data['name']}-{data['category']}-{digest(alike)[:12]}.pt"
-        return {**model, "init_args": {**arguments, "pretraining": {**options, "checkpoint": str(file)}}}
+        return {**model, "init_args": with_pretraining_in(file, options)}
 
 
 def _names(data: dict[str, Any]) -> set[str]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from anomalib_slsg.data.file_lock import exclusive
+from filelock import FileLock
+
 from benchmarks.common.files import read_rows, write_rows
 
 KEY = ("model", "data", "category", "seed", "schedule")
@@ -43,6 +44,6 @@ class Rows:
     def add(self, row: dict[str, str]) -> None:
         """Append a row unless it is there; other processes may do so at the same time."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(self.lock):
+        with FileLock(self.lock):
             if not self.has(row):
                 write_rows(self.path, COLUMNS, [*self.read(), row])

@@ -8,7 +8,9 @@ drawn from all rows.
 
 While PatchCore chooses its coreset, its arrays are fresh memory at every step. On Linux, with
 ``THP_MEM_ALLOC_ENABLE=1`` in the environment, PyTorch asks for it in huge pages, and 305 images of 256 px take a third
-of the time, 40 minutes on a core instead of some two hours.
+of the time, 40 minutes on a core instead of some two hours. Arrays just below 32 MiB, those of about 30,000 patches,
+fragment the heap where the C library keeps them there, 10 MB more at every step; ``MALLOC_MMAP_THRESHOLD_=4194304``
+has it give them back, for runs of PatchCore alone, since SLSG trains slower so.
 
 anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
 """

@@ -1,25 +1,27 @@
 """What the benchmarks know of SLSG's options and of the parts of its network; nothing else here names them."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.networks import SegNet
+from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.normality.places import EXAMPLES
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.torch_model import SlsgModel
+from anomalib_slsg.training.optimizer import OptimizerOptions
 from benchmarks.common.paths import CONFIGS
 
 # options that the generative pre-training sees, beside its own
-PRETRAINING_DEPENDS_ON = ("backbone", "encoder_weights", "stem_pool", "decoder_channels", "auto_bfloat16")
+PRETRAINING_DEPENDS_ON = ("backbone", "encoder_weights", "auto_bfloat16")
+NETWORK_OF_PRETRAINING = ("stem_pool", "decoder_channels")
 # buffers that hold what was learnt from normal images
-LEARNT_BUFFERS = ("model.seg_net.feature_distance", "model.seg_net.composition")
+LEARNT_BUFFERS = ("model.normality",)
 FITTING_IMAGES = 8  # at a time
 
 
@@ -37,7 +39,7 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def merge(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Change options, group by group; ``None`` takes the place of a whole group."""
+    """Change options, group by group."""
     merged = deepcopy(options)
     for name, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(name), dict)
@@ -52,15 +54,14 @@ def papers_slsg(size: int, **options: Any) -> Slsg:
 
 def slsg_with_distance(size: int, composition: bool = False) -> Slsg:
     """Give SLSG with the distance of features, and perhaps composition, fitted to noise."""
-    model = papers_slsg(size, feature_distance=True, composition=composition).eval()
-    network = model.model.seg_net
-    assert network.feature_distance is not None
+    model = papers_slsg(size, normality={"places": True, "composition": composition}).eval()
+    measures = model.model.normality.measures
     with torch.no_grad():
         # as many images as there are examples at each place
         batches = (torch.rand(FITTING_IMAGES, 3, size, size) for _ in range(EXAMPLES // FITTING_IMAGES))
-        features = network.feature_distance.gather(map(network.encoder, batches))
-        for part in network.statistics:
-            part.fit(features)
+        features = measures[0].gather(map(model.model.seg_net.encoder, batches))
+        for measure in measures:
+            measure.fit(features)
     return model
 
 
@@ -71,12 +72,14 @@ def untrained_network(backbone: str, bfloat16: bool) -> SlsgModel:
         backbone: Encoder.
         bfloat16: Compute in it.
     """
-    return SlsgModel(SegNet(backbone), auto_bfloat16=bfloat16)
+    nothing = NormalityOptions(places=False, composition=False)
+    return SlsgModel(backbone, normality=nothing, auto_bfloat16=bfloat16)
 
 
 def slsg_without_pretraining(size: int) -> Slsg:
     """Give SLSG with random weights, whose fit begins with SegNet."""
-    return Slsg(encoder_weights=None, pretraining=None, image_size=(size, size), seed=0)
+    nothing = PretrainingOptions(epochs=0)
+    return Slsg(encoder_weights=None, pretraining=nothing, image_size=(size, size), seed=0)
 
 
 def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int, int]:
@@ -89,29 +92,43 @@ def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int
     Returns:
         Epochs of pre-training, and SegNet's iterations.
     """
-    pretraining = options.get("pretraining", {})
-    epochs = 0 if pretraining is None else pretraining.get("epochs", PretrainingOptions().epochs)
-    iterations = options.get("iterations", inspect.signature(Slsg).parameters["iterations"].default)
+    epochs = options.get("pretraining", {}).get("epochs", PretrainingOptions().epochs)
+    iterations = options.get("optimizer", {}).get("iterations", OptimizerOptions().iterations)
     return epochs, iterations if max_steps is None else max_steps
+
+
+def pretraining_inputs(options: dict[str, Any]) -> list[Any]:
+    """Give those of an entry's options of ``Slsg`` on which the result of the pre-training depends."""
+    network = options.get("network", {})
+    return [
+        options.get("pretraining", {}),
+        *(options.get(name) for name in PRETRAINING_DEPENDS_ON),
+        *(network.get(name) for name in NETWORK_OF_PRETRAINING),
+    ]
+
+
+def with_pretraining_in(file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Have options of ``Slsg`` write the result of the pre-training to a file, or read it where it is there."""
+    return merge(options, {"pretraining": {"checkpoint": str(file)}})
 
 
 @contextmanager
 def left_out(model: Any, parts: Sequence[str]) -> Iterator[None]:
-    """Run a trained SLSG without parts of its network.
+    """Run a trained SLSG without some measures of normality.
 
     Args:
         model: The model; outside the context it is whole.
-        parts: Names of the parts.
+        parts: Names of the measures.
     """
-    network = model.model.seg_net
-    kept = {part: getattr(network, part) for part in parts}
+    normality = model.model.normality
+    kept = {part: getattr(normality, part) for part in parts}
     try:
         for part in parts:
-            setattr(network, part, None)
+            setattr(normality, part, None)
         yield
     finally:
         for part, module in kept.items():
-            setattr(network, part, module)
+            setattr(normality, part, module)
 
 
 def set_bfloat16(model: Slsg, bfloat16: bool) -> None:

@@ -46,7 +46,7 @@ def calls(batch: int, size: int, textures: Path) -> dict[object, Call]:
     normal, others = images.chunk(2)
     return {
         OURS: partial(simulator, normal, others, generator),
-        TEXTURES_ONLY: partial(simulator.simulate, normal, others, generator, "texture"),
+        TEXTURES_ONLY: partial(simulator, normal, others, generator, "texture"),
         THEIRS: partial(PerlinAnomalyGenerator(textures, probability=1.0), normal),
     }
 

@@ -4,7 +4,9 @@
 and of GPT-Net (6 images), each in processes of its own that take turns; then training from files by anomalib's engine
 for growing numbers of images. Memory is that of the whole process. Rows land in
 ``benchmarks/results/training_speed.csv``, a table in ``training_speed.md`` beside it. Interrupted, it goes on where it
-was; ``--fresh`` measures anew.
+was; ``--fresh`` measures anew. Whether the C library keeps freed memory is left to the environment, to
+``MALLOC_MMAP_THRESHOLD_`` and ``MALLOC_TRIM_THRESHOLD_``; in the committed rows it did, but for those of "freed memory
+returned".
 """
 
 import statistics
@@ -29,7 +31,7 @@ BATCHES = {"SegNet": 8, "GPT-Net": 6}
 FIT_STEPS = 8
 # the paper's schedule on MVTec AD's bottle
 EPOCHS, TRAINING_IMAGES, ITERATIONS = 40, 209, 3500
-KEPT, RETURNED = "step", "step, freed memory returned"
+STEP = "step"
 
 
 def measure_steps(results: Results, backbone: str, size: int, turns: int, repeats: int, progress: Progress) -> None:
@@ -44,32 +46,31 @@ def measure_steps(results: Results, backbone: str, size: int, turns: int, repeat
         progress: Where progress shows.
     """
     precision = "bf16" if cpu_multiplies_bfloat16() else "fp32"
-    kinds = [(KEPT, precision), (RETURNED, precision), (KEPT, "fp32")]
-    cases = [(what, net, kind) for what, kind in dict.fromkeys(kinds) for net in BATCHES]
+    what = f"{STEP} {size}"
     model = {net: f"{net} {backbone}" for net in BATCHES}
     cases = [
-        case
-        for case in cases
-        if not results.find(f"{case[0]} {size}", model[case[1]], "torch", case[2], BATCHES[case[1]])
+        (net, kind)
+        for kind in dict.fromkeys([precision, "fp32"])
+        for net in BATCHES
+        if not results.find(what, model[net], "torch", kind, BATCHES[net])
     ]
-    answers: dict[tuple[str, str, str], list[dict[str, Any]]] = {case: [] for case in cases}
+    answers: dict[tuple[str, str], list[dict[str, Any]]] = {case: [] for case in cases}
     task = progress.add_task("steps", total=turns * len(cases))
     for _ in range(turns):
-        for what, net, kind in cases:
+        for net, kind in cases:
             options = {"net": net, "size": size, "backbone": backbone, "precision": kind, "repeats": repeats}
-            answer = in_own_process(TASK, {"kind": "step", "keep": what == KEPT, **options})
-            answers[what, net, kind].append(answer)
+            answers[net, kind].append(in_own_process(TASK, {"kind": "step", **options}))
             progress.advance(task)
     if not cases:
         return
     every = [answer["products"] for case in cases for answer in answers[case]]
     note_products({(RATE, kind): [s for answer in every for s in answer[kind]] for kind in every[0]}, results)
-    for (what, net, kind), runs in answers.items():
-        row = Measurement(f"{what} {size}", model[net], "torch", kind, BATCHES[net], macs=runs[0]["macs"])
+    for (net, kind), runs in answers.items():
+        row = Measurement(what, model[net], "torch", kind, BATCHES[net], macs=runs[0]["macs"])
         row = replace(row, parameters=runs[0]["parameters"], peak_mib=max(run["peak_mib"] for run in runs))
         results.add(timed(row, [s for run in runs for s in run["seconds"]], results.rate))
         simulation = [s for run in runs for s in run["simulation"]]
-        if simulation and what == KEPT:
+        if simulation:
             part = Measurement(f"simulation in the step {size}", model[net], "torch", kind, BATCHES[net] // 2)
             results.add(timed(part, simulation))
 

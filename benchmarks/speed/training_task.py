@@ -14,7 +14,6 @@ from anomalib.data import Folder
 from anomalib.engine import Engine
 from lightning.pytorch.profilers import SimpleProfiler
 
-from anomalib_slsg.memory import keep_freed_memory
 from benchmarks.common.own_process import answer_task, peak_mebibytes
 from benchmarks.common.slsg import slsg_without_pretraining
 from benchmarks.speed.timing import RATE, matrix_products, multiply_accumulates
@@ -36,7 +35,7 @@ def seconds_of(call: Callable[[], object], repeats: int) -> list[float]:
     return durations[WARM_UP:]
 
 
-def step(net: str, size: int, backbone: str, precision: str, keep: bool, repeats: int) -> dict[str, Any]:
+def step(net: str, size: int, backbone: str, precision: str, repeats: int) -> dict[str, Any]:
     """Time a step of one of the trainings.
 
     Args:
@@ -44,15 +43,12 @@ def step(net: str, size: int, backbone: str, precision: str, keep: bool, repeats
         size: Side of the images.
         backbone: Encoder.
         precision: ``bf16`` or ``fp32``.
-        keep: Set the allocator as ``Slsg`` does.
         repeats: Timed steps.
 
     Returns:
         Seconds of the steps, of the simulation in them and of matrix products; multiply-accumulates that are needed;
         peak memory of the process.
     """
-    if keep:
-        keep_freed_memory()
     bfloat16 = precision == "bf16"
     answer: dict[str, Any] = {"simulation": []}
     if net == "SegNet":

@@ -1,5 +1,6 @@
 """Tiny models, engines and runs of the real command line."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,13 @@ import pytest
 import torch
 from anomalib.cli import AnomalibCLI
 from anomalib.data import Folder
+from anomalib.data.utils import read_image
 from anomalib.engine import Engine
+from anomalib.visualization.image import item_visualizer, visualizer
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.data.reading import ANOMALIB_READERS, read_deep_images
+from anomalib_slsg.normality.options import NormalityOptions
 from tests.support.commands import CommandOutput, run_anomalib
 from tests.support.models import tiny_slsg
 from tests.support.training import checkpoints_of, drawn_parts, quiet_engine
@@ -30,6 +35,21 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def plain_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """anomalib's own readers, whatever an earlier test has replaced; they come back as they were."""
+    for name in ANOMALIB_READERS:
+        monkeypatch.setattr(importlib.import_module(name), "read_image", read_image)
+    monkeypatch.setattr(visualizer, "visualize_image_item", item_visualizer.visualize_image_item)
+
+
+@pytest.fixture
+def deep_reading(plain_reading: None) -> None:
+    """What a user gets who calls ``read_deep_images``, for one test."""
+    del plain_reading  # which is undone afterwards, and this with it
+    read_deep_images()
 
 
 @pytest.fixture(scope="session")
@@ -146,8 +166,8 @@ class Fitted:
 def fitted(
     make_model: MakeModel, make_engine: MakeEngine, make_folder: MakeFolder, tmp_path_factory: pytest.TempPathFactory
 ) -> Fitted:
-    """Two steps of pre-training and two of segmentation; with distances, whatever they may tell of tiny images."""
-    model, datamodule = make_model(feature_distance=True), make_folder()
+    """Two steps of pre-training and two of segmentation; with places, whatever they may tell of tiny images."""
+    model, datamodule = make_model(normality=NormalityOptions(places=True)), make_folder()
     engine = make_engine(tmp_path_factory.mktemp("fitted"), max_steps=2)
     engine.fit(model, datamodule)
     return Fitted(model, engine, datamodule)

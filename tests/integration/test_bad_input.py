@@ -17,10 +17,13 @@ from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.simulation import SimulationOptions
+from anomalib_slsg.training.optimizer import OptimizerOptions
+from tests.support.commands import run_python
+from tests.support.models import NO_PRETRAINING
 from tests.support.trees import copy_images
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel, RunCommand
+    from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
 ParseCommand = Callable[..., AnomalibCLI]
 
@@ -39,6 +42,7 @@ def broken_folder(folder_tree: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("deep_reading")
 @pytest.mark.parametrize("pretraining", ["with pre-training", "without"])
 def test_truncated_image_is_named(
     make_model: "MakeModel",
@@ -48,13 +52,14 @@ def test_truncated_image_is_named(
     tmp_path: Path,
     pretraining: str,
 ) -> None:
-    model = make_model() if pretraining == "with pre-training" else make_model(pretraining=None)
+    model = make_model() if pretraining == "with pre-training" else make_model(pretraining=NO_PRETRAINING)
     with pytest.raises(
         ValueError, match=r"broken/007\.png' is truncated or not a readable image .*repair or remove it"
     ):
         make_engine(tmp_path, max_steps=1).fit(model, make_folder(normal_dir=broken_folder))
 
 
+@pytest.mark.usefixtures("deep_reading")
 def test_truncated_test_image_is_named(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", broken_folder: Path, tmp_path: Path
 ) -> None:
@@ -62,16 +67,16 @@ def test_truncated_test_image_is_named(
         make_engine(tmp_path).test(make_model(), datamodule=make_folder(normal_test_dir=broken_folder))
 
 
+PROGRAM = "import anomalib_slsg; anomalib_slsg.read_deep_images(); from anomalib.cli.cli import main; main()"
+
+
 @pytest.mark.slow
 def test_truncated_image_on_the_command_line(
-    run_command: "RunCommand",
-    model_arguments: list[str],
-    folder_arguments: list[str],
-    broken_folder: Path,
-    tmp_path: Path,
+    model_arguments: list[str], folder_arguments: list[str], broken_folder: Path, tmp_path: Path
 ) -> None:
+    """Of a program of one's own that reads with this package and is otherwise anomalib's command."""
     data = [*folder_arguments, "--data.normal_dir", str(broken_folder), "--trainer.max_steps", "1"]
-    failed = run_command(tmp_path, "train", *model_arguments, *data, expect=1)
+    failed = run_python(tmp_path, "-c", PROGRAM, "train", *model_arguments, *data, expect=1)
     last = failed.text.strip().splitlines()[-1]
     assert last.startswith("ValueError: ")
     assert f"'{broken_folder / '007.png'}' is truncated" in last
@@ -140,7 +145,7 @@ def test_anomalous_training_images_are_told(
     datamodule = make_folder(mask_dir=None)
     datamodule.setup(TrainerFn.FITTING)
     datamodule.train_data.samples.loc[:1, "label_index"] = 1
-    make_engine(tmp_path, max_steps=1).fit(make_model(pretraining=None), datamodule)
+    make_engine(tmp_path, max_steps=1).fit(make_model(pretraining=NO_PRETRAINING), datamodule)
     assert "2 of the training images are labelled anomalous" in caplog.text
 
 
@@ -243,7 +248,7 @@ def test_pre_processor_with_an_unfit_size_is_refused_when_fitting(
             r"model\.pre_processor normalises.*leave it out",
         ),
         ({"backbone": "resnet17"}, r"backbone 'resnet17' is not a timm model"),
-        ({"focal_weight": 0.0, "l1_weight": 0.0}, r"focal_weight and l1_weight are both 0"),
+        ({"loss": {"focal_weight": 0.0, "l1_weight": 0.0}}, r"loss\.focal_weight and loss\.l1_weight are both 0"),
     ],
     ids=["size", "size and pre-processor", "size without pre-processor", "normalising", "backbone", "losses"],
 )
@@ -255,28 +260,36 @@ def test_contradictions_are_found_on_construction(options: dict[str, Any], messa
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("image_size", 256, "must be a height and a width, got 256"),
-        ("image_size", (256, 0), r"must be a whole number in \[16, inf\), got 0"),
-        ("encoder_statistics", "reestimate", "must be one of reestimated, batch, kept, got 'reestimate'"),
-        ("feature_distance", "always", "must be one of True, False, auto, got 'always'"),
-        ("feature_distance", 1, "must be one of True, False, auto, got 1"),
-        ("composition", "always", "must be one of True, False, auto, got 'always'"),
-        ("iterations", -1, r"must be a whole number in \[1, inf\), got -1"),
-        ("train_batch_size", 0, r"must be a whole number in \[1, inf\), got 0"),
-        ("learning_rate", 0.0, r"must lie in \(0, inf\), got 0.0"),
-        ("momentum", 1.0, r"must lie in \[0, 1\), got 1.0"),
-        ("weight_decay", -1e-4, r"must lie in \[0, inf\), got -0.0001"),
-        ("colour_jitter", 9, r"must lie in \[0, 1\], got 9"),
-        ("cache_gibibytes", float("nan"), r"must lie in \[0, inf\), got nan"),
+        ("model.image_size", (256,), r"must be a height and a width, or one number for both, got \(256,\)"),
+        ("model.image_size", (256, 0), r"must be a whole number in \[16, inf\), got 0"),
+        ("model.image_size", 0, r"must be a whole number in \[16, inf\), got 0"),
+        ("normality.places", "always", "must be one of True, False, auto, got 'always'"),
+        ("normality.places", 1, "must be one of True, False, auto, got 1"),
+        ("normality.composition", "always", "must be one of True, False, auto, got 'always'"),
+        ("pretraining.epochs", -1, r"must be a whole number in \[0, inf\), got -1"),
+        ("optimizer.iterations", -1, r"must be a whole number in \[1, inf\), got -1"),
+        ("optimizer.batch_size", 0, r"must be a whole number in \[1, inf\), got 0"),
+        ("optimizer.learning_rate", 0.0, r"must lie in \(0, inf\), got 0.0"),
+        ("optimizer.momentum", 1.0, r"must lie in \[0, 1\), got 1.0"),
+        ("optimizer.weight_decay", -1e-4, r"must lie in \[0, inf\), got -0.0001"),
+        ("network.num_neighbors", 0, r"must be a whole number in \[1, inf\), got 0"),
+        ("loss.l1_weight", float("inf"), r"must lie in \[0, inf\), got inf"),
+        ("simulation.colour_jitter", 9, r"must lie in \[0, 1\], got 9"),
+        ("model.cache_gibibytes", float("nan"), r"must lie in \[0, inf\), got nan"),
+        ("model.seed", -1, r"must be a whole number in \[0, inf\), got -1"),
     ],
 )
 def test_values_out_of_range_are_named(option: str, value: object, message: str) -> None:
-    with pytest.raises(ValueError, match=rf"^model\.{option} {message}$"):
-        Slsg(**{option: value})  # type: ignore[arg-type]
+    group, name = option.split(".")
+    options: dict[str, Any] = {name: value} if group == "model" else {group: {name: value}}
+    with pytest.raises(ValueError, match=rf"^{option} {message}$"):
+        Slsg(**options)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    assert Slsg(iterations=np.int64(7), learning_rate=np.float32(0.5)).iterations == 7  # type: ignore[arg-type]
+    options = OptimizerOptions(iterations=np.int64(7), learning_rate=np.float32(0.5))  # type: ignore[arg-type]
+    assert options == OptimizerOptions(iterations=7, learning_rate=0.5)
+    assert (type(options.iterations), type(options.learning_rate)) == (int, float)  # which checkpoints hold
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])

@@ -17,7 +17,9 @@ from anomalib.visualization import ImageVisualizer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.options import as_options
 from anomalib_slsg.pretraining.callback import GenerativePretraining
+from anomalib_slsg.pretraining.options import PretrainingOptions
 from tests.support.trees import copy_images, resized
 
 if TYPE_CHECKING:
@@ -37,13 +39,13 @@ def test_train_prints_every_metric_once(trained: "CommandOutput") -> None:
 
 
 def test_train_says_what_it_chose_itself(trained: "CommandOutput") -> None:
-    assert "Training with 4 normal images a step instead of parts's default of 32" in trained.sentence
+    assert "Training with 4 normal images a step; model.optimizer.batch_size, data.train_" in trained.sentence
     assert "The encoder starts from random weights" in trained.sentence
     assert "procedural colour textures take the place of DTD" in trained.sentence
 
 
 def test_train_shows_a_progress_bar_of_the_pre_training(trained: "CommandOutput") -> None:
-    assert re.search(r"Pre-training .*2/2 .*l1 0\.\d+", trained.text)
+    assert re.search(r"Pre-training \(l1 loss 0\.\d+\) .*2/2", trained.text)
 
 
 def test_train_leaves_a_checkpoint_and_no_state_of_the_pre_training(trained_checkpoint: Path) -> None:
@@ -93,8 +95,8 @@ def test_reconstructions_are_written_as_a_file(trained_folder: Path) -> None:
 
 def test_checkpoint_of_the_command_line_keeps_options(trained_checkpoint: Path) -> None:
     model = Slsg.load_from_checkpoint(trained_checkpoint)
-    assert model.pretraining_options is not None
-    assert (model.pretraining_options.epochs, model.pretraining_options.mask_ratio) == (1, 0.6)
+    pretraining = as_options(PretrainingOptions, model.hparams["pretraining"])
+    assert (pretraining.epochs, pretraining.mask_ratio) == (1, 0.6)
     assert model.simulator.options.grid_cells == 4
     assert model.model.seg_net.encoder.backbone == "test_resnet"
 
@@ -229,7 +231,7 @@ def test_fit_goes_on_from_a_checkpoint_without_a_second_pre_training(
         *folder_arguments,
     )
     assert "max_steps=4" in resumed.text
-    assert "Pre-training skipped: this model's encoder is pre-trained already." in resumed.text
+    assert "Pre-training skipped: the encoder is pre-trained already." in resumed.text
     assert not re.search("Pre-training(?! skipped)", resumed.text)  # the bar's name
     folder = tmp_path / "results" / "Slsg" / "parts" / "v0"
     assert not (folder / "images").exists()

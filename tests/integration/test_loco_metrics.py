@@ -17,7 +17,7 @@ from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import CenterCrop, Compose, RandomHorizontalFlip, Resize
 
-from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC, SPROCurve
+from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC
 from anomalib_slsg.metrics.anomaly_maps import read_map
 from anomalib_slsg.metrics.evaluate import evaluate, main
 from anomalib_slsg.utils.images import read_image
@@ -48,7 +48,7 @@ def _patchcore(normalise: bool) -> Patchcore:
 
 
 def _options(normalise: bool) -> dict[str, Any]:
-    metrics = [AUSPRO(0.3), AUSPRO(0.3, "logical", prefix="pixel_"), SPROCurve(), AnomalyTypeAUROC("mean")]
+    metrics = [AUSPRO(0.3), AUSPRO(0.3, "logical", prefix="pixel_"), AUSPRO(1.0, "all"), AnomalyTypeAUROC("mean")]
     return {
         "backbone": "resnet18",
         "layers": ["layer1"],
@@ -84,7 +84,7 @@ def test_other_models_and_their_raw_maps_on_disk(
     assert metrics["AUSPRO_0.3_mean"] == pytest.approx(found["mean"]["0.3"], abs=1e-6)
     assert metrics["pixel_AUSPRO_0.3_logical"] == pytest.approx(found["logical_anomalies"]["0.3"], abs=1e-6)
     assert 0 <= metrics["AUROC_mean"] <= 1
-    assert 0 <= metrics["SPROCurve_all"] <= 1
+    assert 0 <= metrics["AUSPRO_1_all"] <= 1
 
 
 def test_curve_is_there_after_the_test(make_engine: "MakeEngine", loco_root: Path, tmp_path: Path) -> None:
@@ -93,11 +93,12 @@ def test_curve_is_there_after_the_test(make_engine: "MakeEngine", loco_root: Pat
     model, engine = _padim(False), make_engine(tmp_path)
     engine.fit(model, datamodule=drawn_loco(loco_root))
     (metrics,) = engine.test(model, datamodule=drawn_loco(loco_root), verbose=False)
-    (curve,) = [metric for metric in model.evaluator.test_metrics if isinstance(metric, SPROCurve)]
-    fpr, spro, thresholds = curve.points()
+    (curve,) = [metric for metric in model.evaluator.test_metrics if metric.name == "AUSPRO_1_all"]
+    (points,) = curve.curves().values()
+    thresholds, fpr, spro = map(torch.as_tensor, points)
     assert len(fpr) == len(spro) == len(thresholds) > 2
     # neighbouring points are at most 1e-3 apart unless scores tie
-    assert torch.trapezoid(spro, fpr).item() == pytest.approx(metrics["SPROCurve_all"], abs=1e-3)
+    assert torch.trapezoid(spro, fpr).item() == pytest.approx(metrics["AUSPRO_1_all"], abs=1e-3)
     (axes,) = curve.generate_figure()[0].axes
     assert len(axes.lines) == 1
 
@@ -162,7 +163,7 @@ def test_maps_that_evaluations_refuse_are_refused_while_written(loco_root: Path,
     path = next((loco_root / "part" / "test" / "good").iterdir())
     batch = ImageBatch(image=torch.rand(1, 3, 32, 64), anomaly_map=torch.rand(1, 32, 64), image_path=[str(path)])
     model: Any = Padim(pre_trained=False)
-    with pytest.raises(ValueError, match=rf"AnomalyMapWriter: .*'{path}' has 64x32 pixels, .*; set full_size"):
+    with pytest.raises(ValueError, match=rf"anomaly map '{path}' has 64x32 pixels, .*AnomalyMapWriter .* full_size"):
         AnomalyMapWriter(str(tmp_path)).on_test_batch_end(None, model, None, batch, 0)  # type: ignore[arg-type]
     AnomalyMapWriter(str(tmp_path), full_size=True).on_test_batch_end(None, model, None, batch, 0)  # type: ignore[arg-type]
     assert read_map(tmp_path / "part" / "test" / "good" / f"{path.stem}.tiff").shape == (64, 64)

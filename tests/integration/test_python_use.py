@@ -1,7 +1,7 @@
 """Slsg from Python: anomalib's engine, its data modules, checkpoints, seeds."""
 
+import dataclasses
 import re
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,15 @@ from anomalib.models import get_model
 from anomalib.utils.serialization import anomalib_safe_globals
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.checkpoint_options import NETWORK_OPTIONS
-from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.options import NetworkOptions
+from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.options import as_options, check_same_network
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
-from tests.support.models import TINY_OPTIONS, assert_same_weights, seeded_slsg, weights_of
+from tests.support.models import NO_PRETRAINING, PLACES, TINY_OPTIONS, assert_same_weights, seeded_slsg, weights_of
 from tests.support.training import drawn_loco
+
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Fitted, MakeEngine, MakeFolder, MakeModel
@@ -80,7 +83,7 @@ def test_load_from_checkpoint_predicts_the_same(
 def test_a_checkpoint_whose_images_were_not_resized_is_tested_so(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    model = make_model(pretraining=None, image_size=None, pre_processor=False)
+    model = make_model(pretraining=NO_PRETRAINING, image_size=None, pre_processor=False)
     engine = make_engine(tmp_path / "fitted", max_steps=1)
     engine.fit(model, make_folder())
     (batch, *_) = make_engine(tmp_path / "found").predict(
@@ -110,14 +113,14 @@ def test_a_user_s_setup_runs_once_where_a_checkpoint_is_loaded(
 def test_loading_a_seeded_model_leaves_the_caller_s_random_numbers(
     make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    seeded = seeded_slsg(3, pretraining=None)
+    seeded = seeded_slsg(3, pretraining=NO_PRETRAINING)
     engine = make_engine(tmp_path, max_steps=1)
     engine.fit(seeded, make_folder())
     torch.manual_seed(1)
     expected = torch.rand(4)
     torch.manual_seed(1)
     loaded = Slsg.load_from_checkpoint(engine.best_model_path)
-    assert loaded.seed == 3
+    assert loaded.hparams["seed"] == 3
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -128,7 +131,8 @@ def test_checkpoint_holds_plain_data_and_options_come_back(
     simulation = SimulationOptions(
         noise="rectangle", logical_opacity=(np.float32(0.75), np.float32(0.875)), foreground="whole"
     )
-    model = make_model(pretraining=pretraining, simulation=simulation, num_neighbors=np.int64(3))
+    network = NetworkOptions(num_neighbors=np.int64(3))  # type: ignore[arg-type]
+    model = make_model(pretraining=pretraining, simulation=simulation, network=network)
     engine = make_engine(tmp_path, max_steps=1)
     engine.fit(model, make_folder())
     path = engine.best_model_path
@@ -138,9 +142,9 @@ def test_checkpoint_holds_plain_data_and_options_come_back(
     assert isinstance(plain["pretraining"], dict)
     assert isinstance(plain["simulation"], dict)
     loaded = Slsg.load_from_checkpoint(path)
-    assert loaded.pretraining_options == pretraining
+    assert as_options(PretrainingOptions, loaded.hparams["pretraining"]) == pretraining
     assert loaded.simulator.options == simulation
-    assert loaded.model.seg_net.sg_block.num_neighbors == 3
+    assert loaded.network == NetworkOptions(num_neighbors=3)
     # and once more: what was loaded can be saved and loaded again
     again = make_engine(tmp_path, max_steps=2)
     again.fit(loaded, make_folder(), ckpt_path=path)
@@ -163,7 +167,7 @@ def test_same_seed_same_weights(
 ) -> None:
     weights = {}
     for seed in (1, 2):
-        model = make_model(seed=seed, feature_distance=True)
+        model = make_model(seed=seed, normality=NormalityOptions(places=True))
         make_engine(tmp_path, max_steps=2).fit(model, make_folder())
         weights[seed] = model.model.state_dict()
     first = fitted.model.model.state_dict()
@@ -171,6 +175,25 @@ def test_same_seed_same_weights(
     changed = [name for name, tensor in weights[2].items() if name.endswith("weight") and tensor.ndim == 4]
     assert changed
     assert not any(torch.equal(weights[2][name], first[name]) for name in changed)
+
+
+@pytest.mark.slow
+def test_a_seed_is_all_that_weights_depend_on(
+    make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    """Not on where PyTorch's own generator stands, which goes on as if no model had been made."""
+    weights = []
+    for state in (11, 12):
+        torch.manual_seed(state)
+        expected = torch.rand(4)
+        torch.manual_seed(state)
+        model = seeded_slsg(3)
+        assert torch.equal(torch.rand(4), expected)
+        make_engine(tmp_path / str(state), max_steps=3, logger=False).fit(model, make_folder())
+        weights.append(weights_of(model.model))
+    first, second = weights
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 def test_encoder_s_statistics_are_those_of_whole_images(fitted: "Fitted", make_folder: "MakeFolder") -> None:
@@ -223,8 +246,8 @@ def test_data_have_the_size_of_the_checkpoint(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("num_neighbors", 4), ("residual", True), ("decoder_channels", (8, 8, 8, 8)), ("composition", False)],
-    ids=["num_neighbors", "residual", "decoder_channels", "composition"],
+    [("num_neighbors", 4), ("eliminate_position", False), ("decoder_channels", (8, 8, 8, 8)), ("score_pixels", 7)],
+    ids=["num_neighbors", "eliminate_position", "decoder_channels", "score_pixels"],
 )
 def test_other_network_than_the_checkpoint_s_is_refused(
     make_model: "MakeModel",
@@ -236,15 +259,30 @@ def test_other_network_than_the_checkpoint_s_is_refused(
     value: object,
 ) -> None:
     """Its weights may fit, and would give other results without a word."""
-    other = make_model(**{name: value})
-    told = f"trained with model.{name}={fitted.model.hparams[name]!r}, not {value!r}: give the options"
+    other = make_model(network=NetworkOptions(**{name: value}))  # type: ignore[arg-type]
+    told = f"trained with model.network.{name}={getattr(NetworkOptions(), name)!r}, not {value!r}: give the options"
     with pytest.raises(ValueError, match=re.escape(told)):
         make_engine(tmp_path).test(other, make_folder(), ckpt_path=fitted.checkpoint)
 
 
-def test_every_option_of_the_network_is_compared() -> None:
-    shared = signature(SegNet).parameters.keys() & signature(Slsg).parameters.keys()
-    assert set(NETWORK_OPTIONS) == {*shared, "initial_features", "score_pixels"}
+def test_a_model_with_other_measures_than_the_checkpoint_s_is_refused(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", fitted: "Fitted", tmp_path: Path
+) -> None:
+    told = "trained with model.normality.measures=('places', 'composition'), not ('places',): give the options"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        make_engine(tmp_path).test(make_model(normality=PLACES), make_folder(), ckpt_path=fitted.checkpoint)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(NetworkOptions)])
+def test_every_option_of_the_network_is_compared(name: str) -> None:
+    had, normality = NetworkOptions(), NormalityOptions()
+    before = getattr(had, name)
+    others = {bool: lambda: not before, int: lambda: before + 1, tuple: lambda: tuple(2 * each for each in before)}
+    has = dataclasses.replace(had, **{name: others[type(before)]()})
+    trained = {"backbone": "resnet18", "network": dataclasses.asdict(had), "normality": dataclasses.asdict(normality)}
+    check_same_network(trained, "resnet18", had, normality)
+    with pytest.raises(ValueError, match=rf"trained with model\.network\.{name}="):
+        check_same_network(trained, "resnet18", has, normality)
 
 
 def test_training_goes_on_at_the_size_of_the_checkpoint(
@@ -270,5 +308,6 @@ def test_anomalib_s_own_way_to_name_models_makes_one_that_comes_back(
     engine = make_engine(tmp_path, max_steps=1)
     engine.fit(model, make_folder())
     loaded = Slsg.load_from_checkpoint(engine.best_model_path)
-    assert loaded.pretraining_options == PretrainingOptions(epochs=1, large_mask_sides=(20, 60))
+    found = as_options(PretrainingOptions, loaded.hparams["pretraining"])
+    assert found == PretrainingOptions(epochs=1, large_mask_sides=(20, 60))
     assert loaded.simulator.options == SimulationOptions(logical_opacity=(0.75, 0.875))

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks import NetworkOptions
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,8 +22,8 @@ def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _tiny(size: int) -> Slsg:
-    options: dict[str, Any] = {"backbone": "regnetx_002", "decoder_channels": (16, 8, 8, 8)}
-    return Slsg(encoder_weights=None, image_size=(size, size), **options)
+    network = NetworkOptions(decoder_channels=(16, 8, 8, 8))
+    return Slsg("regnetx_002", encoder_weights=None, image_size=(size, size), network=network)
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_idle_gradients_are_those_that_autograd_would_leave_out() -> None:
 def test_training_steps_in_a_process_of_their_own(net: str) -> None:
     from benchmarks.common.own_process import in_own_process
 
-    options = {"backbone": "regnetx_002", "precision": "fp32", "size": 32, "keep": True, "repeats": 2}
+    options = {"backbone": "regnetx_002", "precision": "fp32", "size": 32, "repeats": 2}
     answer = in_own_process("benchmarks.speed.training_task", {"kind": "step", "net": net, **options})
     assert len(answer["seconds"]) == 2
     assert answer["macs"] > 0

@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from anomalib_slsg import GenerativePretraining, Slsg
+from anomalib_slsg import Slsg
 from anomalib_slsg.pretraining.callback import FILE_NAME
 from anomalib_slsg.pretraining.options import PretrainingOptions
-from tests.support.models import assert_same_weights, parameters_of, weights_of
+from tests.support.models import NO_PRETRAINING, assert_same_weights, parameters_of, weights_of
 from tests.support.training import checkpoints_of
 from tests.support.watching import PretrainingSteps
 
@@ -110,22 +110,6 @@ def test_pre_training_goes_on_where_it_stopped(
     assert [path.name for path in checkpoints_of(resumed).iterdir()] == ["model.ckpt"]
 
 
-@pytest.mark.parametrize("of_the_user", [False, True], ids=["the model's", "the user's"])
-def test_time_is_up_while_pre_training(
-    of_the_user: bool, make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
-) -> None:
-    """Lightning would train SegNet for a single step and call it trained; and it times behind the user's callbacks."""
-    callbacks: list[Callback] = [GenerativePretraining(FOUR_STEPS)] if of_the_user else []
-    engine = make_engine(tmp_path, max_steps=1, max_time={"milliseconds": 1}, logger=False, callbacks=callbacks)
-    with pytest.raises(TimeoutError, match=r"trainer\.max_time is over at step 0 of 4 .* goes on from .*pretraining"):
-        engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
-    file = checkpoints_of(engine) / FILE_NAME
-    assert file.exists()
-    model, resumed = make_model(pretraining=FOUR_STEPS), make_engine(tmp_path, max_steps=1, logger=False)
-    resumed.fit(model, make_folder(), ckpt_path=file)
-    assert resumed.trainer.global_step == 1
-
-
 def test_segmentation_goes_on_where_it_stopped(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
@@ -148,10 +132,10 @@ def test_rate_follows_one_cosine_when_training_is_prolonged(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     first = make_engine(tmp_path, max_steps=2)
-    first.fit(make_model(pretraining=None), make_folder())
+    first.fit(make_model(pretraining=NO_PRETRAINING), make_folder())
     rates = Rates()
     second = make_engine(tmp_path, max_steps=4, callbacks=[rates])
-    second.fit(make_model(pretraining=None), make_folder(), ckpt_path=first.best_model_path)
+    second.fit(make_model(pretraining=NO_PRETRAINING), make_folder(), ckpt_path=first.best_model_path)
     assert rates.noted[-1] == pytest.approx(0.04 * (1 + math.cos(math.pi * 3 / 4)) / 2)
     assert second.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
@@ -197,10 +181,10 @@ def test_weights_of_another_backbone_are_refused_by_name(
         make_engine(tmp_path, max_steps=1).fit(model, make_folder())
 
 
-def test_null_turns_pre_training_off(
+def test_no_epochs_turn_pre_training_off(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    model, watcher = make_model(pretraining=None), PretrainingSteps()
+    model, watcher = make_model(pretraining=NO_PRETRAINING), PretrainingSteps()
     before = trainable_encoder_of(model)
     engine = make_engine(tmp_path, max_steps=1, logger=watcher, log_every_n_steps=1)
     engine.fit(model, make_folder())

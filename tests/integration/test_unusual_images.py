@@ -13,6 +13,8 @@ from lightning.pytorch import Callback
 from PIL import Image
 from torch import Tensor
 
+from anomalib_slsg import read_deep_images
+from tests.support.models import NO_NORMALITY, NO_PRETRAINING
 from tests.support.trees import copy_images, write_image
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def write_every_mode(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("deep_reading")
 def test_every_mode_is_read_alike(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
@@ -67,6 +71,7 @@ def test_every_mode_is_read_alike(
     assert metrics.keys() == {"image_AUROC", "image_F1Score"}
 
 
+@pytest.mark.usefixtures("deep_reading")
 def test_predictions_of_16_bit_images_are_those_of_8_bit_images(
     fitted: "Fitted", make_engine: "MakeEngine", folder_tree: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +87,7 @@ def test_predictions_of_16_bit_images_are_those_of_8_bit_images(
         np.testing.assert_allclose(module.read_image(tmp_path / "16.png"), grey[..., None] / 255 + np.zeros(3))
 
 
+@pytest.mark.usefixtures("deep_reading")
 def test_heat_maps_of_every_mode_are_drawn(make_model: "MakeModel", make_engine: "MakeEngine", tmp_path: Path) -> None:
     names = write_every_mode(tmp_path / "images")
     engine = make_engine(tmp_path / "results")
@@ -91,6 +97,33 @@ def test_heat_maps_of_every_mode_are_drawn(make_model: "MakeModel", make_engine:
     assert all(cv2.imread(str(path)).std() > 0 for path in pictures)
 
 
+@pytest.mark.usefixtures("plain_reading")
+@pytest.mark.parametrize("called", [False, True], ids=["not called", "called"])
+def test_deep_training_images_are_warned_of(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    called: bool,
+) -> None:
+    """Only a call of ``read_deep_images`` makes anomalib show more than white."""
+    for number in range(2):
+        deep = np.full((32, 32), 20_000 + number, np.uint16)
+        write_image(tmp_path / "good" / f"{number}.png", deep)
+    if called:
+        read_deep_images()
+    datamodule, keeper = make_folder(normal_dir=tmp_path / "good"), KeepImages()
+    model = make_model(pretraining=NO_PRETRAINING, normality=NO_NORMALITY)
+    make_engine(tmp_path / "results", max_steps=1, callbacks=[keeper], logger=False).fit(model, datamodule)
+    warnings = [record for record in caplog.records if "has more than 8 bits" in record.getMessage()]
+    assert len(warnings) == (0 if called else 1)
+    assert all("good/0.png' has more" in each.getMessage() for each in warnings)
+    assert all("call anomalib_slsg.read_deep_images() at" in each.getMessage() for each in warnings)
+    assert keeper.images.min().item() == pytest.approx(20_000 / 65_535 if called else 1, abs=1 / 255)
+
+
+@pytest.mark.slow
 def test_two_training_images_are_enough(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", folder_tree: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +141,7 @@ def test_folder_without_masks_gives_image_metrics_only(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
     engine = make_engine(tmp_path, max_steps=1)
-    (metrics,) = engine.train(make_model(pretraining=None), datamodule=make_folder(mask_dir=None))
+    (metrics,) = engine.train(make_model(pretraining=NO_PRETRAINING), datamodule=make_folder(mask_dir=None))
     assert metrics.keys() == {"image_AUROC", "image_F1Score"}
     assert 0 <= metrics["image_AUROC"] <= 1
 
@@ -121,6 +154,6 @@ def test_folder_with_nothing_but_good_images(
         normal_test_dir=None, abnormal_dir=None, mask_dir=None, test_split_mode=test_split_mode, val_split_mode="none"
     )
     engine = make_engine(tmp_path, max_steps=1)
-    engine.fit(make_model(pretraining=None), datamodule)
+    engine.fit(make_model(pretraining=NO_PRETRAINING), datamodule)
     assert engine.trainer.global_step == 1
     assert Path(engine.best_model_path).is_file()

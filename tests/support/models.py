@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from anomalib_slsg import Slsg, SlsgModel
 from anomalib_slsg.data.normal_images import NormalImages
-from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks import NetworkOptions
+from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from tests.support.training import quiet_trainer
 
@@ -20,6 +21,10 @@ TINY_OPTIONS = {
     "image_size": (32, 32),
     "visualizer": False,
 }
+NO_PRETRAINING = PretrainingOptions(epochs=0)
+NO_NORMALITY = NormalityOptions(places=False, composition=False)
+PLACES = NormalityOptions(places=True, composition=False)
+COMPOSITION = NormalityOptions(places=False, composition=True)
 # Table 6's experiments with the SG block
 SG_SWITCHES: dict[str, dict[str, Any]] = {
     "experiment 3": {"graph": False},
@@ -28,7 +33,6 @@ SG_SWITCHES: dict[str, dict[str, Any]] = {
     "k=7": {"num_neighbors": 7},
     "k=9": {},
     "k=11": {"num_neighbors": 11},
-    "residual": {"residual": True},
 }
 
 
@@ -53,12 +57,10 @@ def seeded_slsg(seed: int, **options: Any) -> Slsg:
     return Slsg(**{**TINY_OPTIONS, "pretraining": PretrainingOptions(epochs=1), "seed": seed, **options})
 
 
-def tiny_torch_model(
-    backbone: str = "test_resnet", auto_bfloat16: bool = True, score_pixels: int = 100, **options: Any
-) -> SlsgModel:
-    """Make a network for inference, always with the same weights; the other options are those of ``SegNet``."""
+def tiny_torch_model(backbone: str = "test_resnet", auto_bfloat16: bool = True, **options: Any) -> SlsgModel:
+    """Make a network for inference without normality, always with the same weights; options are the network's."""
     torch.manual_seed(0)
-    return SlsgModel(SegNet(backbone, **options), score_pixels, auto_bfloat16).eval()
+    return SlsgModel(backbone, NetworkOptions(**options), NO_NORMALITY, auto_bfloat16).eval()
 
 
 def with_trained_norms(network: nn.Module) -> nn.Module:
@@ -81,6 +83,7 @@ def about_to_train(model: Slsg, side: int, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(type(model), "normal_images", normal_images)
     model.simulator.fit(images)
     model.trainer = quiet_trainer()
+    model.trainer.fit_loop.epoch_loop.batch_progress.increment_ready()  # as before a step
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
     monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
     return model

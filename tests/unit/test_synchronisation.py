@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import Precision
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.networks import GPTNet, ResNetEncoder
+from anomalib_slsg.networks import GPTNet, NetworkOptions, ResNetEncoder
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
@@ -43,7 +43,9 @@ class BlockingCopies(TorchDispatchMode):
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
     options = SimulationOptions(minimum_change=0.1, photometric_operations=9)
-    model = tiny_slsg(backbone="regnetx_002", decoder_channels=(32, 16, 16, 8), simulation=options)
+    model = tiny_slsg(
+        backbone="regnetx_002", network=NetworkOptions(decoder_channels=(32, 16, 16, 8)), simulation=options
+    )
     about_to_train(model, SIDE, monkeypatch)
     model.simulator.prepare((SIDE, SIDE))
     return model
@@ -93,7 +95,7 @@ def test_a_step_of_gpt_net(meta_model: Slsg) -> None:
 
 def test_every_rank_simulates_other_anomalies(model: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same images, same step: only the rank differs."""
-    simulations = watch(monkeypatch, model.simulator, "simulate")
+    simulations = watch(monkeypatch, model.simulator, "forward")
     batch = numbered(torch.full((4, 3, SIDE, SIDE), 0.5))
     for rank in (0, 1, 0):
         monkeypatch.setattr(Slsg, "global_rank", rank)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from anomalib.data import InferenceBatch
 
-from anomalib_slsg.torch_model import SlsgModel, check_image_size
+from anomalib_slsg.networks.encoder import check_image_size
+from anomalib_slsg.torch_model import SlsgModel
 from tests.support.models import tiny_torch_model
 
 
@@ -34,7 +35,7 @@ def test_number_of_score_pixels_can_be_chosen() -> None:
     model = tiny_torch_model("regnetx_002", score_pixels=1)
     anomaly_map = torch.rand(2, 1, 256, 256)
     assert torch.equal(model.image_score(anomaly_map), anomaly_map.flatten(1).max(dim=1).values)
-    with pytest.raises(ValueError, match="score_pixels must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"network\.score_pixels must be a whole number in \[1, inf\), got 0"):
         tiny_torch_model("regnetx_002", score_pixels=0)
 
 

@@ -1,5 +1,7 @@
 """What SegNet is taught: that normal images are normal and where simulated ones are not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,12 +16,12 @@ SIDE, NUMBER = 32, 4
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Slsg:
     """A model that is about to train, without changes of colour."""
-    options = SimulationOptions(foreground="whole")
-    return about_to_train(seeded_slsg(0, simulation=options, colour_jitter=0, auto_bfloat16=False), SIDE, monkeypatch)
+    options = SimulationOptions(foreground="whole", colour_jitter=0)
+    return about_to_train(seeded_slsg(0, simulation=options, auto_bfloat16=False), SIDE, monkeypatch)
 
 
 def test_images_and_labels_belong_together(model: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
-    simulations = watch(monkeypatch, model.simulator, "simulate")
+    simulations = watch(monkeypatch, model.simulator, "forward")
     passes = watch(monkeypatch, model.model.seg_net, "logits")
     losses = watch(monkeypatch, model.loss, "forward")
     batch = numbered(torch.rand(NUMBER, 3, SIDE, SIDE))
@@ -45,8 +47,8 @@ def test_images_and_labels_belong_together(model: Slsg, monkeypatch: pytest.Monk
 
 def test_colours_of_both_halves_change_alone(model: Slsg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise SegNet could tell a simulated image from the normal one that it was made of by its colours."""
-    model.colour_jitter = 0.1
-    simulations = watch(monkeypatch, model.simulator, "simulate")
+    model.simulator.options = replace(model.simulator.options, colour_jitter=0.1)
+    simulations = watch(monkeypatch, model.simulator, "forward")
     passes = watch(monkeypatch, model.model.seg_net, "logits")
     image = 0.25 + 0.5 * torch.rand(NUMBER, 3, SIDE, SIDE)
     model.training_step(numbered(image), 0)

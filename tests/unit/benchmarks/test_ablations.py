@@ -7,12 +7,16 @@ import pytest
 import yaml
 
 
-def test_options_merge_by_group_and_none_replaces_a_group() -> None:
+def test_options_merge_by_group_and_none_replaces_a_value() -> None:
     from benchmarks.common.slsg import merge
 
-    base = {"pretraining": {"epochs": 3}, "simulation": {"noise": "perlin", "minimum_change": 0.05}, "graph": True}
-    changed = merge(base, {"simulation": {"noise": "rectangle"}, "pretraining": None})
-    assert changed == {"pretraining": None, "simulation": {"noise": "rectangle", "minimum_change": 0.05}, "graph": True}
+    base = {"encoder_weights": "imagenet", "simulation": {"noise": "perlin", "minimum_change": 0.05}, "seed": 1}
+    changed = merge(base, {"simulation": {"noise": "rectangle"}, "encoder_weights": None})
+    assert changed == {
+        "encoder_weights": None,
+        "simulation": {"noise": "rectangle", "minimum_change": 0.05},
+        "seed": 1,
+    }
     assert base["simulation"]["noise"] == "perlin"
 
 
@@ -26,8 +30,8 @@ def test_every_ablation_is_trained_once_after_the_full_method() -> None:
     assert names[0] == "full"
     assert len(names) == len(set(names)) == len({entry["config"] for entry in entries})
     by_name = {model["name"]: model["init_args"] for model in models}
-    assert by_name["full"] == {**matrix["base"], "feature_distance": False, "composition": False}
-    assert by_name["table4_imagenet"]["pretraining"] is None
+    assert by_name["full"] == {**matrix["base"], "normality": {"places": False, "composition": False}}
+    assert by_name["table4_imagenet"]["pretraining"] == {"epochs": 0}
     # without ImageNet's weights, it would be a random encoder that nothing trains
     assert by_name["table4_imagenet"]["encoder_weights"] == "efficientnet_lite0"
     assert by_name["table4_patch8_ratio60"]["pretraining"] == {"epochs": 3, "mask_ratio": 0.6}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks import NetworkOptions
 from tests.unit.benchmarks.conftest import ROOT
 
 SHAPE = (2, 3, 32, 32)
@@ -17,10 +18,11 @@ SHAPE = (2, 3, 32, 32)
 
 @pytest.fixture(scope="module")
 def model() -> Slsg:
-    options = {"backbone": "regnetx_002", "decoder_channels": (16, 8, 8, 8), "seed": 0}
-    return Slsg(encoder_weights=None, image_size=(32, 32), **options).eval()
+    network = NetworkOptions(decoder_channels=(16, 8, 8, 8))
+    return Slsg("regnetx_002", encoder_weights=None, image_size=(32, 32), network=network, seed=0).eval()
 
 
+@pytest.mark.slow
 def test_all_backends_agree(model: Slsg, tmp_path: Path) -> None:
     from benchmarks.deployment.backends import BACKENDS
 
@@ -55,6 +57,7 @@ def test_another_backend_plugs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert ("mine", "fp32") in backends.available()
 
 
+@pytest.mark.slow
 def test_a_model_in_a_process_of_its_own(model: Slsg, tmp_path: Path) -> None:
     """OpenVINO's process holds neither torch nor this one's memory."""
     from benchmarks.common.own_process import in_own_process, peak_mebibytes

@@ -194,6 +194,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_processes_that_load_data_read_with_it_where_they_are_not_forked(tmp_path: Path) -> None:
     """They are started anew on Windows and macOS, and import the program that made them."""
     (tmp_path / "good").mkdir()
@@ -242,6 +243,7 @@ def test_heat_maps_show_deep_images_as_they_are(tmp_path: Path) -> None:
         np.testing.assert_allclose(picture, drawn[3], atol=1)
 
 
+@pytest.mark.slow
 def test_importing_changes_no_reader_of_anomalib() -> None:
     code = (
         "import importlib\n"

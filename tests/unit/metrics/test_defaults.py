@@ -1,18 +1,20 @@
 """Metrics that trees of MVTec LOCO's format get by themselves."""
 
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from anomalib.data import MVTecLOCO
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.pre_processing import PreProcessor
-from lightning.pytorch import Trainer
-from torchvision.transforms.v2 import CenterCrop, Compose, Resize
+from torch import nn
+from torchmetrics import Metric
+from torchvision.transforms.v2 import CenterCrop, Compose, Resize, Transform
 
 from anomalib_slsg.metrics import AUSPRO, AnomalyTypeAUROC
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
-from tests.support.training import drawn_loco, drawn_parts, quiet_trainer
+from tests.support.training import drawn_loco, drawn_parts
 from tests.support.trees import copy_loco_tree
 
 
@@ -23,10 +25,12 @@ def _datamodule(source: Path, root: Path, folders: list[str], config: bool) -> M
     return datamodule
 
 
-def _trainer(datamodule: object) -> Trainer:
-    trainer = quiet_trainer()
-    trainer.validate_loop._data_source.instance = datamodule
-    return trainer
+def _replace(added: list[Metric], evaluator: Any, module: Any, transform: Transform | None = None) -> list[Metric]:
+    """Add metrics for a data module's test set, or for none, and a model with such a pre-processor."""
+    model = nn.Module()
+    model.pre_processor = PreProcessor(transform)
+    loaders = None if module is None else module.test_dataloader()
+    return replace_loco_metrics(added, evaluator, model, loaders, torch.device("cpu"))
 
 
 def _names(evaluator: Evaluator) -> list[str]:
@@ -48,8 +52,8 @@ def test_loco_trees_get_the_metrics_of_their_types(
 ) -> None:
     evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
     datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", folders, config)
-    added = replace_loco_metrics([], evaluator, _trainer(datamodule))
-    replace_loco_metrics(added, evaluator, _trainer(datamodule))
+    added = _replace([], evaluator, datamodule)
+    _replace(added, evaluator, datamodule)
     assert all(metric.compute_on_cpu for metric in added)  # as the evaluator asks of its others
     expected = [f"image_AUROC_{kind}" for kind in kinds]
     expected += [f"pixel_AUSPRO_{kind}" for kind in kinds] if config else []
@@ -59,10 +63,10 @@ def test_loco_trees_get_the_metrics_of_their_types(
 def test_users_own_choice_stays(mvtec_loco_tree: Path, tmp_path: Path) -> None:
     datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
     evaluator = Evaluator(test_metrics=[AnomalyTypeAUROC("all")])
-    replace_loco_metrics([], evaluator, _trainer(datamodule))
+    _replace([], evaluator, datamodule)
     assert _names(evaluator) == ["AUROC_all", "pixel_AUSPRO_logical"]
     evaluator = Evaluator(test_metrics=[AUSPRO(0.3)])
-    replace_loco_metrics([], evaluator, _trainer(datamodule))
+    _replace([], evaluator, datamodule)
     assert _names(evaluator) == ["AUSPRO_0.3_mean", "image_AUROC_logical"]
 
 
@@ -71,15 +75,12 @@ def test_maps_of_a_part_of_the_image_are_not_compared_with_its_masks(
     mvtec_loco_tree: Path, tmp_path: Path, where: str
 ) -> None:
     datamodule = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
-    evaluator, trainer = Evaluator(test_metrics=[]), _trainer(datamodule)
+    evaluator = Evaluator(test_metrics=[])
     crop = Compose([Resize((64, 64)), CenterCrop(32)])
-    trainer.strategy._lightning_module = SimpleNamespace(
-        pre_processor=PreProcessor(crop if where != "data set" else None)
-    )
     if where == "data set":
         datamodule.test_data.augmentations = crop
     with pytest.warns(UserWarning, match="AU-sPRO is left out: CenterCrop"):
-        replace_loco_metrics([], evaluator, trainer)
+        _replace([], evaluator, datamodule, crop if where != "data set" else None)
     assert _names(evaluator) == ["image_AUROC_logical"]
 
 
@@ -89,8 +90,8 @@ def test_other_trees_get_nothing(folder_tree: Path, recwarn: pytest.WarningsReco
     evaluator = Evaluator(test_metrics=[])
     recwarn.clear()
     for module in (datamodule, None):
-        assert replace_loco_metrics([], evaluator, _trainer(module)) == []
-    assert replace_loco_metrics([], None, _trainer(datamodule)) == []
+        assert _replace([], evaluator, module) == []
+    assert _replace([], None, datamodule) == []
     assert _names(evaluator) == []
     assert not recwarn
 
@@ -99,8 +100,8 @@ def test_the_next_test_set_gets_its_own(mvtec_loco_tree: Path, folder_tree: Path
     """Masks of a tree that the first set has and the second has not would be missing."""
     evaluator = Evaluator(test_metrics=[AUROC(fields=["pred_score", "gt_label"])])
     loco = _datamodule(mvtec_loco_tree, tmp_path / "loco", ["logical_anomalies"], config=True)
-    added = replace_loco_metrics([], evaluator, _trainer(loco))
+    added = _replace([], evaluator, loco)
     folder = drawn_parts(folder_tree, mask_dir=None)
     folder.setup()
-    assert replace_loco_metrics(added, evaluator, _trainer(folder)) == []
+    assert _replace(added, evaluator, folder) == []
     assert _names(evaluator) == ["AUROC"]

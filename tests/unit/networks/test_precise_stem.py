@@ -36,8 +36,8 @@ def test_deployed_copy_keeps_the_stem_and_nothing_else_in_32_bits() -> None:
     network = SegNet().eval()
     images = _grey_images()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        deployed = network.for_inference(images, torch.bfloat16)
-        exact = network.for_inference(images)
+        deployed = network.for_inference(torch.bfloat16)
+        exact = network.for_inference()
         result = deployed(images)
     convolutions = [module for module in deployed.encoder.modules() if isinstance(module, torch.nn.Conv2d)]
     assert [module.weight.dtype for module in convolutions[:2]] == [torch.float32, torch.bfloat16]
@@ -51,7 +51,7 @@ def test_what_cannot_be_folded_takes_what_the_stem_gives(backbone: str) -> None:
     """Batch norm before convolutions, as it is there, refuses inputs of more bits than its weights."""
     network, images = SegNet(backbone).eval(), _grey_images()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        deployed = network.for_inference(images, torch.bfloat16)
+        deployed = network.for_inference(torch.bfloat16)
         torch.testing.assert_close(deployed(images), network(images), atol=1e-2, rtol=0)
 
 

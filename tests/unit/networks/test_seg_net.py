@@ -6,7 +6,7 @@ import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from anomalib_slsg.networks import SegNet, SGBlock
+from anomalib_slsg.networks import NetworkOptions, SegNet, SGBlock
 from tests.support.models import SG_SWITCHES
 from tests.support.paths import CONFIGS
 
@@ -32,8 +32,9 @@ def test_size_is_the_papers() -> None:
 
 @pytest.mark.slow
 def test_the_fast_network_does_a_quarter_of_the_arithmetic() -> None:
-    options = yaml.safe_load((CONFIGS / "model" / "fast.yaml").read_text())["model"]["init_args"]
-    fast, papers = (_giga_multiply_accumulates(net.eval(), "forward")[0] for net in (SegNet(**options), SegNet()))
+    options = yaml.safe_load((CONFIGS / "model" / "fast.yaml").read_text())["model"]["init_args"]["network"]
+    networks = SegNet(options=NetworkOptions(**options)), SegNet()
+    fast, papers = (_giga_multiply_accumulates(network.eval(), "forward")[0] for network in networks)
     assert fast / papers == pytest.approx(0.25, rel=0.05)
 
 
@@ -68,11 +69,11 @@ ABLATIONS = {
 
 @pytest.mark.parametrize("options", ABLATIONS.values(), ids=ABLATIONS.keys())
 def test_table_6_switches_reach_the_network_and_train_it_whole(options: dict) -> None:
-    network = SegNet("regnetx_002", **options)
+    network = SegNet("regnetx_002", NetworkOptions(**options))
     block = network.sg_block
     assert isinstance(block, SGBlock) == (options.get("attention", True) or options.get("graph", True))
     if isinstance(block, SGBlock):
-        switches = {"num_neighbors": 9, "attention": True, "graph": True, "eliminate_position": True, "residual": False}
+        switches = {"num_neighbors": 9, "attention": True, "graph": True, "eliminate_position": True}
         expected = {**switches, **{name: value for name, value in options.items() if name in switches}}
         assert {name: getattr(block, name) for name in switches} == expected
     logits, auxiliary_logits = network.logits(torch.randn(2, 3, 32, 64))
@@ -103,7 +104,7 @@ def test_bottleneck_skip_carries_the_sg_blocks_output() -> None:
         torch.testing.assert_close(seen[0], network.sg_block(network.encoder(images)[-1]))
         network.squeeze.bias.add_(1.0)
     assert not torch.allclose(before, _logits(network, images))
-    assert SegNet("regnetx_002", bottleneck_skip=False).squeeze is None
+    assert SegNet("regnetx_002", NetworkOptions(bottleneck_skip=False)).squeeze is None
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_100"])
@@ -114,7 +115,7 @@ def test_any_timm_cnn_serves(backbone: str) -> None:
 
 
 def test_kept_stem_pool_halves_the_deepest_channels() -> None:
-    network = SegNet(stem_pool=True).eval()
+    network = SegNet(options=NetworkOptions(stem_pool=True)).eval()
     assert network.sg_block.update.out_channels == 256  # type: ignore[union-attr]
     with torch.no_grad():
         assert network(torch.randn(1, 3, 64, 32)).shape == (1, 1, 64, 32)

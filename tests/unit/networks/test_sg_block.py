@@ -80,7 +80,7 @@ def _slow(block: SGBlock, x: Tensor) -> Slow:
                 differences = [nodes[j] - node for j in chosen[-1]]
                 parts.append(torch.stack(differences).max(dim=0).values)  # equation 6
             result = _linear(block, "update", torch.cat(parts))  # equation 7
-            updated.append(result + node if block.residual else result)
+            updated.append(result)
         outputs.append(torch.stack(updated, dim=1).view(channels, height, width))
         neighbors.append(chosen)
     return Slow(torch.stack(outputs), neighbors)
@@ -172,12 +172,6 @@ def test_maps_with_fewer_nodes_than_neighbors_use_all_of_them(size: tuple[int, i
     assert neighbors.shape == (2, number, number)
     assert (neighbors.sort(dim=-1).values == torch.arange(number)).all()
     torch.testing.assert_close(block(x), _slow(block, x).output)
-
-
-@pytest.mark.parametrize("number", [0, -1])
-def test_number_of_neighbors_must_be_positive(number: int) -> None:
-    with pytest.raises(ValueError, match=f"num_neighbors must be at least 1, got {number}"):
-        SGBlock(8, num_neighbors=number)
 
 
 def test_block_without_any_relation_is_refused() -> None:

@@ -9,15 +9,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks.seg_net import RARITY
 from anomalib_slsg.normality.gaussian import SHRINKAGE, _most_different
 from anomalib_slsg.normality.measure import FEATURES, LARGEST_SIDE, STEEPNESS
-from anomalib_slsg.normality.places import (
-    EXAMPLES,
-    TOLERANCE,
-    FeatureDistance,
-    add_evidence,
-)
+from anomalib_slsg.normality.places import EXAMPLES, TOLERANCE, Places
+from anomalib_slsg.torch_model import SlsgModel, join_maps
+from tests.support.models import PLACES
 
 CHANNELS = (3, 4)
 
@@ -32,8 +29,8 @@ def _pyramid(number: int, grid: tuple[int, int] = (3, 4), seed: int = 0, shift: 
     return [torch.rand(number, 2, 4 * height, 4 * width), 3 * fine + shift, deep * slope + 10 * slope + shift]
 
 
-def _fitted(number: int = 40, grid: tuple[int, int] = (3, 4)) -> FeatureDistance:
-    distance = FeatureDistance(CHANNELS)
+def _fitted(number: int = 40, grid: tuple[int, int] = (3, 4)) -> Places:
+    distance = Places(CHANNELS)
     pyramid = _pyramid(number, grid)
     distance.fit(distance.gather([[level[:7] for level in pyramid], [level[7:] for level in pyramid]]))
     return distance
@@ -93,7 +90,7 @@ def _rounded(features: Tensor) -> Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [10, 40, 60])
 def test_rounding_counts_as_variation_and_is_calibrated_with(number: int) -> None:
-    distance, other = FeatureDistance(CHANNELS), _pyramid(5, seed=1)
+    distance, other = Places(CHANNELS), _pyramid(5, seed=1)
     features = distance.gather([_pyramid(number)])
     distance.fit(features, _rounded(features) - features)
     scale = _scale(features.double().numpy())
@@ -133,7 +130,7 @@ def test_new_normal_images_are_unlikely_anomalous_and_moved_ones_likely() -> Non
 
 def test_several_photographs_of_each_part_alarm_no_more_than_one() -> None:
     """Held out one by one, the next one would be found at almost no distance, and any other image far away."""
-    distance = FeatureDistance(CHANNELS)
+    distance = Places(CHANNELS)
     features = distance.gather([_pyramid(100)]).repeat_interleave(4, dim=0)
     distance.fit(features + 0.01 * torch.randn(features.shape, generator=torch.Generator().manual_seed(1)))
     normal = distance(_pyramid(50, seed=2), (48, 64))
@@ -142,7 +139,7 @@ def test_several_photographs_of_each_part_alarm_no_more_than_one() -> None:
 
 def test_what_lies_between_two_kinds_of_normal_is_farther_than_either() -> None:
     """Half of one product and half of another is the most usual of all to a single Gaussian."""
-    distance = FeatureDistance(CHANNELS)
+    distance = Places(CHANNELS)
     first, second = _pyramid(60), _pyramid(60, seed=1, shift=40.0)
     distance.fit(distance.gather([first, second]))
     new = [_pyramid(40, seed=2), _pyramid(40, seed=3, shift=40.0)]
@@ -177,32 +174,11 @@ def test_the_place_matters() -> None:
 
 def test_fits_once_per_shape_and_survives_checkpoints() -> None:
     distance = _fitted()
-    fresh = FeatureDistance(CHANNELS)
+    fresh = Places(CHANNELS)
     assert not fresh.fitted
     fresh.load_state_dict(distance.state_dict())
     assert fresh.fitted
     torch.testing.assert_close(fresh(_pyramid(2), (6, 8)), distance(_pyramid(2), (6, 8)))
-
-
-@pytest.mark.parametrize("fitted", [True, False])
-def test_checkpoints_without_examples_measure_from_the_mean(fitted: bool) -> None:
-    """Earlier versions did."""
-    distance = _fitted() if fitted else FeatureDistance(CHANNELS)
-    state = distance.state_dict()
-    del state["examples"]
-    loaded = FeatureDistance(CHANNELS)
-    loaded.load_state_dict(state)
-    assert loaded.fitted == fitted
-    if fitted:
-        normal = _stacked(_pyramid(40))
-        other = _stacked(_pyramid(2, seed=1)) / _scale(normal)
-        there = (normal / _scale(normal))[:, :, 2, 3]
-        deviation = other[0, :, 2, 3] - there.mean(axis=0)
-        covariance = np.cov(there.T) + SHRINKAGE * np.eye(len(deviation))
-        expected = np.sqrt(deviation @ np.linalg.solve(covariance, deviation) / len(deviation))
-        log_odds = loaded(_pyramid(2, seed=1), (6, 8))[0, 0, 2, 3].item()
-        scaled = (expected - distance.median.item()) / distance.spread.item()
-        assert log_odds == pytest.approx(STEEPNESS * (scaled - TOLERANCE), rel=1e-3)
 
 
 def test_images_of_other_sizes_are_brought_to_the_grid() -> None:
@@ -212,7 +188,7 @@ def test_images_of_other_sizes_are_brought_to_the_grid() -> None:
 
 @pytest.mark.slow
 def test_large_images_and_wide_encoders_stay_small() -> None:
-    distance = FeatureDistance((100, 100))
+    distance = Places((100, 100))
     side = LARGEST_SIDE + 8
     pyramid = [torch.randn(3, 100, 2 * side, 2 * side), torch.randn(3, 100, side, side)]
     distance.fit(distance.gather([pyramid]))
@@ -222,19 +198,13 @@ def test_large_images_and_wide_encoders_stay_small() -> None:
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_two_images_are_enough(number: int) -> None:
-    distance = FeatureDistance(CHANNELS)
+    distance = Places(CHANNELS)
     distance.fit(distance.gather([_pyramid(number)]))
     assert distance(_pyramid(2, seed=1), (6, 8)).isfinite().all()
 
 
-def test_one_image_is_not_enough() -> None:
-    distance = FeatureDistance(CHANNELS)
-    with pytest.raises(ValueError, match="feature_distance needs at least two normal images, got 1"):
-        distance.fit(distance.gather([_pyramid(1)]))
-
-
 def test_constant_features_are_no_anomalies() -> None:
-    distance = FeatureDistance(CHANNELS)
+    distance = Places(CHANNELS)
     pyramid = [level[:1].expand(8, -1, -1, -1) for level in _pyramid(1)]
     distance.fit(distance.gather([pyramid]))
     assert distance(pyramid, (6, 8)).max() < 0
@@ -242,7 +212,7 @@ def test_constant_features_are_no_anomalies() -> None:
 
 def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
     """Two images leave no spread at all; one half again as far as they are from each other is still no anomaly."""
-    distance = FeatureDistance(CHANNELS)
+    distance = Places(CHANNELS)
     first, second = _pyramid(1), _pyramid(1, seed=1)
     middle = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
     distance.fit(distance.gather([first, second]))
@@ -252,38 +222,41 @@ def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
 
 
 @pytest.mark.slow
-def test_segnet_adds_both_opinions() -> None:
-    network = SegNet("regnetx_002", feature_distance=True).eval()
-    normal = torch.randn(1, 3, 64, 96)
-    images = torch.randn(4, 3, 64, 96)
+def test_the_map_joins_both_opinions() -> None:
+    model = SlsgModel("regnetx_002", normality=PLACES, auto_bfloat16=False).eval()
+    places = model.normality.places
+    assert places is not None
+    normal, images = torch.rand(1, 3, 64, 96), torch.rand(4, 3, 64, 96)
+
+    def pyramid(images: Tensor) -> list[Tensor]:
+        return model.seg_net.encoder(model.normalise(images))
+
     with torch.no_grad():
-        alone = network(images).double()
-        assert network.feature_distance is not None
-        pyramids = [network.encoder(normal + 0.1 * torch.randn(4, 3, 64, 96)) for _ in range(3)]
-        network.feature_distance.fit(network.feature_distance.gather(pyramids))
-        both = network(images)
-        distant = network.feature_distance(network.encoder(images), (64, 96)).double().exp()  # odds
-        decoders = (alone / (1 - alone)).clamp(min=0.05 / 0.95)
-        odds = decoders / (0.05 / 0.95) * distant
-        torch.testing.assert_close(both, (odds / (1 + odds)).float(), atol=1e-4, rtol=0)
-        fast = network.for_inference(images)
-        assert fast.feature_distance is network.feature_distance  # as large as the weights
-        torch.testing.assert_close(fast(images), both, atol=1e-4, rtol=0)
+        alone = model(images).anomaly_map.double()
+        pyramids = [pyramid(normal + 0.02 * torch.randn(4, 3, 64, 96)) for _ in range(3)]
+        places.fit(places.gather(pyramids))
+        both = model(images).anomaly_map
+        distant = places(pyramid(images), (64, 96)).double().exp()  # odds
+    decoders = (alone / (1 - alone)).clamp(min=0.05 / 0.95)
+    odds = decoders / (0.05 / 0.95) * distant
+    torch.testing.assert_close(both, (odds / (1 + odds)).float(), atol=1e-4, rtol=0)
     assert (both - alone).abs().max() > 1e-2
-    assert copy.deepcopy(network).feature_distance.fitted  # type: ignore[union-attr]
+    copied = copy.deepcopy(model).normality.places
+    assert copied is not None
+    assert copied.fitted
 
 
 def test_evidence_adds_up_and_silence_is_none() -> None:
-    rare, silent = -2.0, torch.tensor(-20.0)
     for distance in torch.tensor([-3.0, 0.0, 3.0]):
-        assert add_evidence(silent, distance, rare) == add_evidence(torch.tensor(rare), distance, rare) == distance
-        assert add_evidence(torch.tensor(1.0), distance, rare) == distance + 3
+        silent = join_maps(torch.tensor(-20.0), distance)
+        assert silent == join_maps(torch.tensor(RARITY), distance) == distance
+        torch.testing.assert_close(join_maps(torch.tensor(RARITY + 3), distance), distance + 3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "times", "folds"), [(10, 3, 5), (40, 1, 5), (60, 1, 3), (80, 1, 2)])
 def test_separation_is_that_of_images_which_have_not_been_learnt_from(number: int, times: int, folds: int) -> None:
-    distance = FeatureDistance(CHANNELS)
+    distance = Places(CHANNELS)
     normal = distance.gather([_pyramid(number)])
     stacked = _stacked(_pyramid(number))
     hardly_each_third = 2 * (torch.arange(number * times) % 3)[:, None, None, None]
@@ -308,6 +281,6 @@ def test_where_places_mean_nothing_there_is_no_separation() -> None:
     found = []
     for normal in (aligned, turned):
         anomalous = torch.stack([torch.maximum(image, image.roll(1, dims=2)) for image in normal])
-        found.append(FeatureDistance(CHANNELS).separation(normal, anomalous))
+        found.append(Places(CHANNELS).separation(normal, anomalous))
     assert found[0] > 0.95
-    assert found[1] < FeatureDistance.least_separation
+    assert found[1] < Places.least_separation

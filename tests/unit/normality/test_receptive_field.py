@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from anomalib_slsg.networks import SegNet
+from anomalib_slsg.networks import ResNetEncoder
+from anomalib_slsg.normality.places import Places
 from anomalib_slsg.normality.receptive_field import offsets
 
 TAKES_BOTH_SIDES, TAKES_THE_FAR_SIDE = (1, 1, 1, 1), (0, 1, 0, 1)
@@ -43,9 +44,8 @@ def test_single_cells_and_constants_have_offsets_too() -> None:
 @pytest.mark.slow
 def test_maps_peak_where_the_anomaly_is() -> None:
     torch.manual_seed(0)
-    network = SegNet("resnet18", feature_distance=True).eval()
-    distance = network.feature_distance
-    assert distance is not None
+    encoder = ResNetEncoder("resnet18").eval()
+    distance = Places(encoder.channels[-2:])
     normal = 0.5 * torch.randn(12, 3, 128, 128)
     places = [(y, x) for y in (37, 51, 66) for x in (32, 46, 61, 75)]
     images = 0.5 * torch.randn(len(places), 3, 128, 128)
@@ -55,7 +55,7 @@ def test_maps_peak_where_the_anomaly_is() -> None:
     def errors(measured: Tensor | None) -> Tensor:
         """Pixels, down and to the right, from the anomalies' centres to those of what the maps show."""
         distance.fit(features, size=(128, 128), offsets=measured)
-        maps = distance(network.encoder(images), (128, 128))[:, 0]
+        maps = distance(encoder(images), (128, 128))[:, 0]
         weights = (maps - maps.flatten(1).quantile(0.9, dim=1)[:, None, None]).clamp(min=0)
         rows = torch.arange(128.0)
         centres = [(weights.sum(dim=2) @ rows), (weights.sum(dim=1) @ rows)]
@@ -63,9 +63,9 @@ def test_maps_peak_where_the_anomaly_is() -> None:
         return (found - (torch.tensor(places) + 7.5)).mean(dim=0)
 
     with torch.no_grad():
-        features = distance.gather([network.encoder(normal)])
+        features = distance.gather([encoder(normal)])
         before = errors(None)
-        after = errors(offsets(network.encoder, (128, 128)))
+        after = errors(offsets(encoder, (128, 128)))
     assert (before > 4).all()
     # what random weights find unusual of a square is not quite its middle
     assert (after.abs() < before / 2).all()

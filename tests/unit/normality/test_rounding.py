@@ -28,8 +28,8 @@ def _network(backbone: str) -> SegNet:
 def test_features_are_those_of_the_network_in_bfloat16(backbone: str) -> None:
     network, images = _network(backbone), torch.randn(2, 3, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
-        real = network.for_inference(images, torch.bfloat16).encoder(images)
-    imitated, exact = imitate_bfloat16(network.encoder, images, precise_stem=True)(images), network.encoder(images)
+        real = network.for_inference(torch.bfloat16).encoder(images)
+    imitated, exact = imitate_bfloat16(network.encoder, precise_stem=True)(images), network.encoder(images)
     for one, other, original in zip(imitated, real, exact, strict=True):
         assert one.dtype == torch.float32
         # without the weights' rounding, or that of results, 0.7 at the most in the deepest level
@@ -40,7 +40,7 @@ def test_features_are_those_of_the_network_in_bfloat16(backbone: str) -> None:
 def test_the_encoder_itself_stays_as_it_is() -> None:
     encoder, images = _network("resnet18").encoder, torch.randn(1, 3, 32, 32)
     weights, features = copy.deepcopy(encoder.state_dict()), encoder(images)
-    imitate_bfloat16(encoder, images, precise_stem=False)(images)
+    imitate_bfloat16(encoder, precise_stem=False)(images)
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, weights[name])
     for one, other in zip(encoder(images), features, strict=True):
@@ -62,7 +62,7 @@ def test_openvino_rounds_the_image_and_the_first_convolution_too() -> None:
     real = [torch.as_tensor(level) for level in compiled(images.numpy()).to_tuple()]
     likeness = []
     for precise_stem in (False, True):
-        imitated = imitate_bfloat16(encoder, images, precise_stem)(images)
+        imitated = imitate_bfloat16(encoder, precise_stem)(images)
         errors = [
             torch.cosine_similarity((one - original).flatten(), (other - original).flatten(), dim=0)
             for one, other, original in zip(imitated, real, encoder(images), strict=True)
@@ -78,6 +78,6 @@ def test_what_goes_into_the_first_convolution_is_rounded_where_it_is_not_precise
     encoder, images = _network("nf_resnet26").encoder, torch.randn(1, 3, 32, 32)
     stem = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
     assert not is_precise(stem)
-    imitation = imitate_bfloat16(encoder, images, precise_stem=True)
+    imitation = imitate_bfloat16(encoder, precise_stem=True)
     for one, other in zip(imitation(images), imitation(images.bfloat16().float()), strict=True):
         assert torch.equal(one, other)

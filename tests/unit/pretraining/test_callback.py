@@ -22,7 +22,7 @@ from anomalib_slsg.networks import DNet, ResNetEncoder
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining import gan
 from anomalib_slsg.pretraining.options import PretrainingOptions
-from tests.support.models import tiny_torch_model, weights_of
+from tests.support.models import parameters_of, tiny_torch_model, weights_of
 from tests.support.training import quiet_trainer
 
 BACKBONE = "regnetx_002"
@@ -47,7 +47,7 @@ class Host(LightningModule):
     """What the callback needs of Slsg, with an empty second phase."""
 
     encoder_ready: Tensor
-    seed = None
+    shows_progress = False
 
     def __init__(self, number: int = 5, backbone: str = BACKBONE) -> None:
         super().__init__()
@@ -56,6 +56,10 @@ class Host(LightningModule):
         self.register_buffer("encoder_ready", torch.tensor(False))
         self.normal_images = NormalImages(Photographs(number), ImageBatch.collate)
         self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    @property
+    def fit_seed(self) -> int:
+        return torch.initial_seed()
 
     def on_train_start(self) -> None:
         self.encoder_ready.fill_(True)
@@ -276,10 +280,10 @@ def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: li
     options = _options(checkpoint=str(tmp_path / "shared" / "gpt_net.ckpt"))
     callback = GenerativePretraining(options)
     first, trainer = Host(), _trainer(tmp_path / "first", options)
-    assert not callback.supplies_encoder(trainer)
+    assert not callback.supplies_encoder()
     trainer.fit(first)
-    assert callback.supplies_encoder(trainer)
-    assert not callback.under_way
+    assert callback.supplies_encoder()
+    assert callback.state_dict() == {}
     assert len(batches) == 6
 
     second = Host()
@@ -287,17 +291,54 @@ def test_finished_pretraining_is_shared_between_runs(tmp_path: Path, batches: li
     assert len(batches) == 6, "the second run must not train again"
     third = ResNetEncoder(BACKBONE)
     load_encoder_weights(third, str(options.checkpoint))
-    for encoder in (second.encoder, third):
-        assert _equal(weights_of(encoder), weights_of(first.encoder))
+    assert _equal(weights_of(second.encoder), weights_of(first.encoder))
+    assert _equal(parameters_of(third), parameters_of(first.encoder))
 
 
-def test_a_file_that_only_the_first_process_finds_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process would load while the others wait for it to train."""
-    options = _options(checkpoint=str(tmp_path / "gpt_net.ckpt"))
-    trainer = _trainer(tmp_path, options)
-    monkeypatch.setattr(trainer.strategy, "broadcast", lambda found: not found)
-    with pytest.raises(FileNotFoundError, match=r"the first process finds '.*gpt_net.ckpt', this one does not"):
-        trainer.fit(Host())
+def test_without_epochs_the_encoder_stays_as_it_is(tmp_path: Path, batches: list[Tensor]) -> None:
+    """Its statistics, too; and no file of a pre-training is looked for."""
+    file = tmp_path / "gpt_net.ckpt"
+    file.touch()
+    options = _options(epochs=0, checkpoint=str(file))
+    host = Host()
+    before = weights_of(host.encoder)
+    assert not GenerativePretraining(options).supplies_encoder()
+    _trainer(tmp_path, options).fit(host)
+    assert batches == []
+    assert _equal(weights_of(host.encoder), before)
+
+
+def _batch_statistics(host: Host, parts: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and variance that the first batch norm sees of whole images, averaged over parts of them."""
+    norm = next(layer for layer in host.encoder.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    seen: list[Tensor] = []
+    handle = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].transpose(0, 1).flatten(1)))
+    images = host.model.normalise(host.normal_images[torch.arange(sum(parts))])
+    host.encoder.eval()  # which leaves the statistics as they are
+    with torch.no_grad():
+        for part in images.split(parts):
+            host.encoder(part)
+    handle.remove()
+    means, variances = ([getattr(each, name)(dim=1) for each in seen] for name in ("mean", "var"))
+    return torch.stack(means).mean(dim=0), torch.stack(variances).mean(dim=0)
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["trained", "loaded"])
+def test_statistics_are_those_of_images_without_masks(tmp_path: Path, loaded: bool) -> None:
+    """GPT-Net has seen images of which four fifths were masked."""
+    options = _options(epochs=1, checkpoint=str(tmp_path / "gpt_net.ckpt"))
+    if loaded:
+        _trainer(tmp_path / "first", options).fit(Host(number=11))
+    host = Host(number=11)
+    host.model.auto_bfloat16 = False
+    _trainer(tmp_path, options).fit(host)
+    norm = next(layer for layer in host.encoder.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    mean, variance = _batch_statistics(host, [6, 5])
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(norm.running_var, variance, rtol=1e-3, atol=1e-4)
+    written = torch.load(tmp_path / "gpt_net.ckpt", weights_only=True)["encoder"]
+    name = next(name for name in written if name.endswith("running_mean"))
+    assert not torch.allclose(written[name], mean, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("arguments", [{"limit_train_batches": 1}, {"fast_dev_run": True}], ids=str)

@@ -130,15 +130,36 @@ def test_saved_state_continues_identically(adversarial_weight: float) -> None:
         assert torch.equal(tensor, other.d_net.state_dict()[name]), name
 
 
+def _scaling() -> Precision:
+    """The precision whose gradients are scaled; float16 itself is for GPUs, the scaler's way is the same."""
+    precision, bfloat16 = MixedPrecision("bf16-mixed", "cpu"), MixedPrecision("bf16-mixed", "cpu")
+    precision.precision = "16-mixed"
+    precision.forward_context = bfloat16.forward_context  # type: ignore[method-assign]
+    return precision
+
+
 @pytest.mark.parametrize("scaled", [False, True], ids=["bf16", "scaled gradients"])
 def test_low_precision_trains_single_precision_weights(scaled: bool) -> None:
-    precision = MixedPrecision("bf16-mixed", "cpu")
-    if scaled:  # float16 itself is for GPUs; the scaler's way through a step is the same
-        precision.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)  # type: ignore[attr-defined]
-    training = _gan(precision)
+    training = _gan(_scaling() if scaled else MixedPrecision("bf16-mixed", "cpu"))
+    assert bool(training.state_dict()["scaler"]) == scaled
     generator, discriminator = _parameters(training.gpt_net), _parameters(training.d_net)
     losses = _two_steps(training)
     assert all(torch.isfinite(value) for value in losses.values())
     assert all(parameter.dtype == torch.float32 for parameter in training.gpt_net.parameters())
     assert len(_unchanged(training.gpt_net, generator)) < 0.05 * len(generator)
     assert len(_unchanged(training.d_net, discriminator)) < 0.05 * len(discriminator)
+
+
+def test_steps_that_overflow_are_left_out_and_halve_the_scale() -> None:
+    training = _gan(_scaling())
+    images, normalised, mask = _batch()
+    generator, discriminator = _parameters(training.gpt_net), _parameters(training.d_net)
+    before = training.state_dict()["scaler"]["scale"]
+    training.step(images, torch.full_like(normalised, float("inf")), mask)
+    assert _unchanged(training.gpt_net, generator) == generator.keys()
+    assert _unchanged(training.d_net, discriminator) == discriminator.keys()
+    scale = training.state_dict()["scaler"]["scale"]
+    assert scale == before / 2
+    other = _gan(_scaling(), seed=5)
+    other.load_state_dict(training.state_dict())
+    assert other.state_dict()["scaler"]["scale"] == scale

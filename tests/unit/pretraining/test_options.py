@@ -29,7 +29,7 @@ def test_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("epochs", 0),
+        ("epochs", -1),
         ("epochs", 2.5),
         ("batch_size", 0),
         ("patch_size", 0),
@@ -51,8 +51,14 @@ def test_defaults_are_the_papers() -> None:
     ],
 )
 def test_value_out_of_range_is_named(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"pretraining\.{name} must (be (a|two) whole numbers?|lie) in .*, got"):
+    with pytest.raises(
+        ValueError, match=rf"pretraining\.{name} must (be (a whole number|2 whole numbers)|lie) in .*, got"
+    ):
         PretrainingOptions(**{name: value})
+
+
+def test_no_epochs_leave_the_pretraining_out() -> None:
+    assert PretrainingOptions(epochs=0).epochs == 0
 
 
 def test_something_must_be_reconstructed() -> None:

@@ -62,7 +62,7 @@ def test_textures_are_fetched_once_and_used(
     images = torch.zeros(2, 3, 64, 64)
     for _ in range(2):  # the second simulator finds the folder; the server is not asked again
         simulator = AnomalySimulator(options)
-        result = simulator.simulate(images, images, torch.Generator().manual_seed(0), kind="texture")
+        result = simulator(images, images, torch.Generator().manual_seed(0), kind="texture")
         archive.unlink(missing_ok=True)
     assert list(folder.rglob("*.png")) == [folder / "dtd" / "images" / "stripes.png"]
     red, green, blue = result.image[:, 0], result.image[:, 1], result.image[:, 2]

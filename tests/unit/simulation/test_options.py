@@ -11,7 +11,7 @@ from anomalib_slsg.simulation import SimulationOptions
         ("structural_probability", 1.5),
         ("texture_probability", float("nan")),
         ("logical_turn_probability", "0.5"),
-        ("logical_flip_probability", -0.1),
+        ("colour_jitter", -0.1),
         ("logical_turn_degrees", 181),
         ("structural_threshold", 1.0),
         ("minimum_change", 1.0),

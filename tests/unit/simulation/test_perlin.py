@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from anomalib_slsg.simulation.perlin import (
-    PerlinField,
-    RectangleField,
+    perlin_fields,
     perlin_noise,
     random_gradients,
+    rectangle_fields,
     render_perlin,
     rotate,
 )
+
+CPU = torch.device("cpu")
 
 
 def slow_perlin(gradients: torch.Tensor, periods: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
@@ -87,19 +89,48 @@ def test_rotation_is_rigid_in_oblong_images() -> None:
     assert (turned - disc).abs().mean() < 0.01
 
 
-def test_rectangle_is_positive_inside_and_falls_off_outside() -> None:
-    field = RectangleField(centre=torch.tensor([[0.5, 0.25]]), half_size=torch.tensor([[0.25, 0.125]]))
-    rendered = field.render((16, 32))[0]
-    expected = torch.zeros(16, 32)
-    expected[4:12, 4:12] = 1
-    assert torch.equal((rendered > 0).float(), expected)
-    assert rendered[0, 0] > rendered[0, 31]
+def test_rectangles_are_positive_inside_and_fall_off_outside() -> None:
+    sides = torch.tensor([[0.5, 0.5], [0.2, 0.6], [0.04, 0.35]])
+    fields = rectangle_fields((16, 32), sides, torch.Generator().manual_seed(4), CPU)
+    draws = torch.Generator().manual_seed(4)
+    shares, centres = torch.rand(3, 2, generator=draws), torch.rand(3, 2, generator=draws)
+    for field, (low, high), share, centre in zip(fields, sides, shares, centres, strict=True):
+        distances = [
+            ((torch.arange(length) + 0.5) / length - middle).abs() / (side / 2)
+            for length, middle, side in zip((16, 32), centre, low + share * (high - low), strict=True)
+        ]
+        inside = (distances[0] < 1)[:, None] & (distances[1] < 1)
+        assert torch.equal(field > 0, inside)
+        row, column = (int(each.argmin()) for each in distances)
+        assert field[row, column] == field.max() <= 1
+        for line in (field[row], field[:, column]):  # never rising on the way to the edges
+            place = int(line.argmax())
+            assert (line[: place + 1].diff() >= 0).all()
+            assert (line[place:].diff() <= 0).all()
 
 
-def test_picked_fields_render_as_in_the_batch() -> None:
-    generator = torch.Generator().manual_seed(0)
-    field = PerlinField.draw(
-        torch.tensor([[1, 2], [4, 4], [2, 8]]), torch.full((3,), 0.4), generator, torch.device("cpu")
-    )
-    picked = field.pick(torch.tensor([2, 0])).render((20, 20))
-    torch.testing.assert_close(picked, field.render((20, 20))[[2, 0]])
+@pytest.mark.parametrize("size", [(64, 64), (51, 80)])
+def test_perlin_fields_are_turned_noise_minus_a_threshold(size: tuple[int, int]) -> None:
+    """Every second pixel is computed, which smooth noise does not show."""
+    periods, threshold = torch.tensor([[1, 2], [4, 4], [2, 8]]), torch.tensor([0.4, -0.2, 0.0])
+    fields = perlin_fields(size, periods, threshold, torch.Generator().manual_seed(5), CPU)
+    draws = torch.Generator().manual_seed(5)
+    gradients = random_gradients(periods, draws)
+    degrees = torch.rand(3, generator=draws) * 180 - 90
+    expected = rotate(render_perlin(gradients, periods, size).unsqueeze(1), degrees).squeeze(1)
+    assert fields.shape == (3, *size)
+    assert ((fields + threshold[:, None, None]) - expected).abs().mean(dim=(1, 2)).max() < 0.05
+    straight = render_perlin(gradients, periods, size)
+    assert ((fields + threshold[:, None, None]) - straight).abs().mean(dim=(1, 2)).min() > 0.1
+
+
+def test_generator_decides_fields() -> None:
+    periods, threshold, sides = torch.full((2, 2), 4), torch.full((2,), 0.4), torch.tensor([[0.2, 0.6]] * 2)
+    for draw in (
+        lambda generator: perlin_fields((20, 24), periods, threshold, generator, CPU),
+        lambda generator: rectangle_fields((20, 24), sides, generator, CPU),
+    ):
+        first, again, other = (draw(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first[0], first[1])

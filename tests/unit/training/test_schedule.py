@@ -1,90 +1,59 @@
-"""Schedule: the paper's where the user gives none, the user's otherwise."""
+"""Schedule: the paper's where the user gives none, the user's otherwise; and what cannot be fitted with."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from anomalib.data import Folder, MVTecLOCO
-from anomalib.metrics import AUROC, Evaluator
-from anomalib.post_processing import PostProcessor
-from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    Callback,
     EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
-    RichProgressBar,
+    StochasticWeightAveraging,
     TQDMProgressBar,
 )
 
-from anomalib_slsg import Slsg
-from anomalib_slsg.training.schedule import follow_paper_schedule, skip_idle_validation, use_paper_batch_size
-from tests.support.models import tiny_slsg
+from anomalib_slsg.training import schedule
 from tests.support.training import quiet_trainer
 
 
-def _model(**options: Any) -> Slsg:
-    return tiny_slsg(iterations=77, **options)
-
-
-@pytest.fixture(scope="module")
-def model() -> Slsg:
-    return _model()
-
-
-@pytest.mark.parametrize("options", [{}, {"max_epochs": -1}], ids=["nothing said", "no limit asked for"])
-def test_untold_trainer_follows_the_paper(model: Slsg, options: dict) -> None:
-    trainer = quiet_trainer(**options)
-    follow_paper_schedule(trainer, model)
-    assert trainer.max_steps == 77
-    assert trainer.max_epochs == -1
-
-
 @pytest.mark.parametrize(
-    ("options", "steps", "epochs"),
+    ("options", "unlimited"),
     [
-        ({"max_steps": 5}, 5, None),
-        ({"max_epochs": 3}, -1, 3),
-        ({"max_steps": 5, "max_epochs": 3}, 5, 3),
-        ({"max_steps": 9000}, 9000, None),
-        ({"fast_dev_run": True}, 1, 1),
-        ({"fast_dev_run": 3}, 3, 1),
+        ({}, True),
+        ({"max_epochs": -1}, True),
+        ({"max_steps": 5}, False),
+        ({"max_epochs": 3}, False),
+        ({"max_steps": 5, "max_epochs": 3}, False),
+        ({"fast_dev_run": True}, False),
     ],
     ids=str,
 )
-def test_users_limits_win(model: Slsg, options: dict, steps: int, epochs: int | None) -> None:
-    trainer = quiet_trainer(**options)
-    follow_paper_schedule(trainer, model)
-    assert trainer.max_steps == steps
-    assert trainer.max_epochs == epochs
+def test_only_a_trainer_without_limits_is_unlimited(options: dict, unlimited: bool) -> None:
+    assert schedule.is_unlimited(quiet_trainer(**options)) == unlimited
 
 
-def test_validation_that_nobody_reads_is_skipped(model: Slsg) -> None:
+def test_lightning_takes_limits_after_it_was_constructed() -> None:
+    """It has no public way to set them; this finds out when its loops move."""
     trainer = quiet_trainer()
-    assert skip_idle_validation(trainer, model)
-    assert trainer.limit_val_batches == 0
+    schedule.limit_training(trainer, -1, 77)
+    assert (trainer.max_epochs, trainer.max_steps) == (-1, 77)
+    schedule.limit_training(trainer, 3, -1)
+    assert (trainer.max_epochs, trainer.max_steps) == (3, -1)
+
+
+def test_validation_that_nobody_reads_is_not_needed() -> None:
+    assert schedule.needs_no_validation(quiet_trainer(), 0)
+    assert not schedule.needs_no_validation(quiet_trainer(), 1)
 
 
 @pytest.mark.parametrize("limit", [0.5, 2, 1, 0.0], ids=repr)
-def test_users_validation_limit_wins(model: Slsg, limit: float) -> None:
+def test_users_validation_limit_wins(limit: float) -> None:
     """The whole number 1 asks for one batch; only the default, 1.0, stands for all of them."""
-    trainer = quiet_trainer(limit_val_batches=limit)
-    assert not skip_idle_validation(trainer, model)
-    assert trainer.limit_val_batches == limit
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"post_processor": PostProcessor()},
-        {"post_processor": PostProcessor(enable_normalization=False)},
-        {"evaluator": Evaluator(val_metrics=[AUROC(fields=["pred_score", "gt_label"])])},
-    ],
-    ids=["normalisation", "thresholds", "metric"],
-)
-def test_validation_that_somebody_reads_stays(options: dict) -> None:
-    trainer = quiet_trainer()
-    assert not skip_idle_validation(trainer, _model(**options))
-    assert trainer.limit_val_batches == 1.0
+    assert not schedule.needs_no_validation(quiet_trainer(limit_val_batches=limit), 0)
 
 
 @pytest.mark.parametrize(
@@ -94,78 +63,64 @@ def test_validation_that_somebody_reads_stays(options: dict) -> None:
         {"check_val_every_n_epoch": None, "val_check_interval": 100},
         {"val_check_interval": 0.5},
         {"val_check_interval": "00:01:00:00"},
-        {"callbacks": [ModelCheckpoint(save_on_train_epoch_end=False)]},
-        {"callbacks": [EarlyStopping("train_loss", check_on_train_epoch_end=False)]},
+        {"callbacks": [ModelCheckpoint(monitor="image_AUROC")]},
+        {"callbacks": [EarlyStopping("train_loss")]},
     ],
     ids=["every 20 epochs", "every 100 steps", "twice an epoch", "every hour", "checkpoints", "early stopping"],
 )
-def test_validation_that_callbacks_wait_for_stays(model: Slsg, options: dict, tmp_path: Path) -> None:
-    """Checkpoints would never be written, nor training stopped early."""
+def test_validation_that_the_user_asks_for_is_needed(options: dict, tmp_path: Path) -> None:
     trainer = quiet_trainer(enable_checkpointing=True, default_root_dir=tmp_path, **options)
-    assert not skip_idle_validation(trainer, model)
-    assert trainer.limit_val_batches == 1.0
+    assert not schedule.needs_no_validation(trainer, 0)
 
 
-def _name(callback: Callback) -> str:
-    return type(callback).__name__
-
-
-class Watching(Callback):
-    def on_validation_batch_end(self, *args: Any) -> None:
-        """Look at what was found."""
-
-
-class WatchingBar(TQDMProgressBar):
-    def on_validation_epoch_end(self, *args: Any) -> None:
-        """Look at what was found."""
-
-
-class Bar(TQDMProgressBar):
-    """Whose hooks of validation are Lightning's."""
-
-
-class Validating(Slsg):
-    def validation_step(self, *args: Any, **kwargs: Any) -> None:
-        """Log what early stopping waits for."""
-
-
-def test_validation_of_a_user_s_own_kind_of_model_stays() -> None:
-    model, trainer = tiny_slsg(of=Validating), quiet_trainer()
-    assert not skip_idle_validation(trainer, model)
-    assert trainer.limit_val_batches == 1.0
-
-
-@pytest.mark.parametrize("callback", [Watching(), WatchingBar()], ids=_name)
-def test_validation_that_a_user_s_callback_looks_at_stays(model: Slsg, callback: Callback) -> None:
-    trainer = quiet_trainer(enable_progress_bar=True, callbacks=[callback])
-    assert not skip_idle_validation(trainer, model)
-    assert trainer.limit_val_batches == 1.0
-
-
-@pytest.mark.parametrize("callback", [Bar(), RichProgressBar(), ModelCheckpoint(), LearningRateMonitor()], ids=_name)
-def test_validation_that_nobody_but_lightning_looks_at_is_skipped(
-    model: Slsg, callback: Callback, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "callback",
+    [TQDMProgressBar(), ModelCheckpoint(), LearningRateMonitor()],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_callbacks_that_monitor_nothing_need_no_validation(callback: Callback, tmp_path: Path) -> None:
     shown = {"enable_checkpointing": True, "enable_progress_bar": True}
-    trainer = quiet_trainer(default_root_dir=tmp_path, callbacks=[callback], **shown)
-    assert skip_idle_validation(trainer, model)
+    assert schedule.needs_no_validation(quiet_trainer(default_root_dir=tmp_path, callbacks=[callback], **shown), 0)
 
 
-def test_default_batch_size_becomes_the_papers(tmp_path: Path) -> None:
-    for datamodule in (Folder("parts", normal_dir="good", root=tmp_path), MVTecLOCO(tmp_path)):
-        default = datamodule.eval_batch_size
-        default_training = datamodule.train_batch_size
-        assert use_paper_batch_size(datamodule, 4) == default_training
-        assert datamodule.train_batch_size == 4
-        assert datamodule.eval_batch_size == default
+def test_default_batch_sizes_are_known(tmp_path: Path) -> None:
+    assert schedule.has_default_batch_size(Folder("parts", normal_dir="good", root=tmp_path))
+    assert schedule.has_default_batch_size(MVTecLOCO(tmp_path))
+    assert not schedule.has_default_batch_size(Folder("parts", normal_dir="good", root=tmp_path, train_batch_size=7))
 
 
-def test_users_batch_size_wins(tmp_path: Path) -> None:
-    datamodule = Folder("parts", normal_dir="good", root=tmp_path, train_batch_size=7)
-    assert use_paper_batch_size(datamodule, 4) is None
-    assert datamodule.train_batch_size == 7
+@pytest.mark.parametrize(
+    ("options", "images", "expected"),
+    [
+        ({"max_steps": 100}, 8, 25),  # 200 images make 50 steps of 4
+        ({"max_steps": 100}, 7, 29),
+        ({"max_steps": 10}, 8, 5),  # an epoch is no longer than the training
+        ({"max_steps": 100}, 200, 1),
+        ({"max_steps": 100}, 1000, 1),
+        ({"max_epochs": 3}, 8, 1),
+        ({"max_epochs": 3, "max_steps": 100}, 8, 1),
+        ({"max_steps": 100, "limit_train_batches": 2}, 8, 1),
+    ],
+    ids=str,
+)
+def test_few_images_are_repeated_where_the_length_is_given_in_steps(options: dict, images: int, expected: int) -> None:
+    assert schedule.repetitions(quiet_trainer(**options), images, 4) == expected
 
 
-@pytest.mark.parametrize("datamodule", [None, object()], ids=["loaders alone", "foreign data module"])
-def test_other_data_is_left_alone(datamodule: object) -> None:
-    assert use_paper_batch_size(datamodule, 4) is None
+@pytest.mark.parametrize(
+    "callback",
+    [LearningRateFinder(), BatchSizeFinder(), StochasticWeightAveraging(swa_lrs=0.01), EMAWeightAveraging()],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_callbacks_that_would_spoil_the_result_are_refused(callback: Callback) -> None:
+    with pytest.raises(ValueError, match=f"the callback {type(callback).__name__} is not supported: .*; leave it out"):
+        schedule.refuse_unsupported(quiet_trainer(callbacks=[callback]))
+    schedule.refuse_unsupported(quiet_trainer(callbacks=[LearningRateMonitor()]))
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true", "64-true"])
+def test_weights_of_other_types_are_refused(precision: str) -> None:
+    with pytest.raises(ValueError, match=f"trainer.precision={precision} is not supported; use 32-true"):
+        schedule.check_precision(precision)
+    for supported in ("32-true", "bf16-mixed", "16-mixed"):
+        schedule.check_precision(supported)

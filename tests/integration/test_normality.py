@@ -1,4 +1,4 @@
-"""The options ``feature_distance`` and ``composition`` from training to deployment."""
+"""The options ``normality.places`` and ``normality.composition`` from training to deployment."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,19 @@ from anomalib.deploy import CompressionType
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.normality.composition import Composition
-from anomalib_slsg.normality.places import FeatureDistance
+from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.normality.places import Places
 from anomalib_slsg.normality.rounding import imitate_bfloat16
 from anomalib_slsg.simulation import AnomalySimulator
 from tests.support.deployed import assert_deployed_alike, kind_before, operations_of
+from tests.support.models import NO_PRETRAINING
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
 pytestmark = pytest.mark.slow
+
+BOTH = NormalityOptions(places=True, composition=True)
 
 
 def test_trained_saved_resumed_and_deployed(
@@ -30,13 +34,13 @@ def test_trained_saved_resumed_and_deployed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # anomalib's inferencer keeps a cache of compiled models in the working folder
-    model = make_model(feature_distance=True, composition=True, auto_bfloat16=False)
+    model = make_model(normality=BOTH, auto_bfloat16=False)
     engine = make_engine(tmp_path / "first", max_steps=2, logger=False)
     engine.fit(model, make_folder())
-    fitted = model.model.seg_net.feature_distance
-    assert fitted is not None
-    assert fitted.fitted
-    composition = model.model.seg_net.composition
+    places = model.model.normality.places
+    assert places is not None
+    assert places.fitted
+    composition = model.model.normality.composition
     assert composition is not None
     assert composition.fitted
     checkpoint = next((tmp_path / "first").rglob("model.ckpt"))
@@ -50,12 +54,12 @@ def test_trained_saved_resumed_and_deployed(
         torch.testing.assert_close(loaded.model(images).pred_score, expected.pred_score, atol=1e-5, rtol=0)
         assert (expected.pred_score - model.model.image_score(expected.anomaly_map)).max() > 1e-3  # of composition
 
-    resumed = make_model(feature_distance=True, composition=True, auto_bfloat16=False)
+    resumed = make_model(normality=BOTH, auto_bfloat16=False)
     make_engine(tmp_path / "second", max_steps=3, logger=False).fit(resumed, make_folder(), ckpt_path=str(checkpoint))
-    assert resumed.model.seg_net.feature_distance is not None
-    torch.testing.assert_close(resumed.model.seg_net.feature_distance.mean, fitted.mean)
-    assert resumed.model.seg_net.composition is not None
-    torch.testing.assert_close(resumed.model.seg_net.composition.examples, composition.examples)
+    assert resumed.model.normality.places is not None
+    torch.testing.assert_close(resumed.model.normality.places.mean, places.mean)
+    assert resumed.model.normality.composition is not None
+    torch.testing.assert_close(resumed.model.normality.composition.examples, composition.examples)
 
     predictions = make_engine(tmp_path / "predictions").predict(loaded, dataset=PredictDataset(folder_tree / "bad"))
     assert predictions
@@ -77,10 +81,10 @@ def _rounded_share(exported: Path) -> float:
 @pytest.mark.parametrize(
     ("name", "measure", "separation", "verdict"),
     [
-        ("feature_distance", FeatureDistance, 0.77, "added to what SegNet finds"),
-        ("feature_distance", FeatureDistance, 0.766, "left out"),
-        ("composition", Composition, 0.80, "added to what SegNet finds"),
-        ("composition", Composition, 0.796, "left out"),
+        ("places", Places, 0.77, "on"),
+        ("places", Places, 0.766, "off"),
+        ("composition", Composition, 0.80, "on"),
+        ("composition", Composition, 0.796, "off"),
     ],
 )
 def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
@@ -91,13 +95,13 @@ def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     name: str,
-    measure: type[FeatureDistance | Composition],
+    measure: type[Places | Composition],
     separation: float,
     verdict: str,
 ) -> None:
     compared: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def separate(_: FeatureDistance | Composition, normal: torch.Tensor, anomalous: torch.Tensor) -> float:
+    def separate(_: Places | Composition, normal: torch.Tensor, anomalous: torch.Tensor) -> float:
         compared.append((normal, anomalous))
         return separation
 
@@ -110,12 +114,12 @@ def test_by_default_it_is_added_where_it_tells_simulated_anomalies(
         return simulate(simulator, images, others, *rest)
 
     monkeypatch.setattr(AnomalySimulator, "forward", note)
-    model = make_model(pretraining=None)
+    model = make_model(pretraining=NO_PRETRAINING)
     with caplog.at_level("INFO"):
         make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
-    assert getattr(model.model.seg_net, name).fitted == (verdict != "left out")
-    said = f"model.{name}=auto: it tells simulated anomalies from normal images with an AUROC of {separation:.3f}, and"
-    assert f"{said} is {verdict}" in caplog.text
+    assert getattr(model.model.normality, name).fitted == (verdict == "on")
+    said = f"model.normality.{name}: {verdict} (AUROC of simulated anomalies {separation:.2f}, needs"
+    assert f"{said} {measure.least_separation:.2f})." in caplog.text
     ((normal, anomalous),) = compared
     assert len(normal) == 8
     draws = torch.stack(anomalous.split(8))
@@ -137,7 +141,7 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
 ) -> None:
     """On any machine, whatever it computes in; the features themselves are of images as new ones are given."""
     learnt: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for measure in (FeatureDistance, Composition):
+    for measure in (Places, Composition):
 
         def fit(
             part: Any, features: torch.Tensor, rounding: torch.Tensor, *rest: Any, original: Any = measure.fit
@@ -146,13 +150,13 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
             original(part, features, rounding, *rest)
 
         monkeypatch.setattr(measure, "fit", fit)
-    model = make_model(pretraining=None, feature_distance=True, composition=True, auto_bfloat16=False)
+    model = make_model(pretraining=NO_PRETRAINING, normality=BOTH, auto_bfloat16=False)
     make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
     datamodule = make_folder()
     datamodule.setup()
     assert datamodule.train_data[0].image.shape[-2:] != (32, 32)  # resized images are not of 8 bits
     images = torch.stack([model.pre_processor.transform(item.image) for item in datamodule.train_data])
-    encoder, composition = model.model.seg_net.encoder.eval(), model.model.seg_net.composition
+    encoder, composition = model.model.seg_net.encoder.eval(), model.model.normality.composition
     assert composition is not None
 
     def features_of(network: torch.nn.Module, seen: torch.Tensor) -> torch.Tensor:
@@ -163,7 +167,7 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
     of_bytes = (images * 255).round() / 255
     rounded = torch.empty_like(exact)
     for turn, precise_stem in enumerate((True, False)):
-        imitation = imitate_bfloat16(encoder, images, precise_stem)
+        imitation = imitate_bfloat16(encoder, precise_stem)
         rounded[turn::2] = features_of(imitation, of_bytes[turn::2])
         # either alone would be something else
         assert not torch.allclose(rounded[turn::2], features_of(imitation, images[turn::2]), rtol=1e-3, atol=1e-3)
@@ -174,47 +178,7 @@ def test_rounding_is_learnt_with_the_features_of_the_same_images(
         torch.testing.assert_close(features + rounding, rounded, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)
-def test_a_changing_encoder_is_not_measured(
-    make_model: "MakeModel",
-    make_engine: "MakeEngine",
-    make_folder: "MakeFolder",
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    options: dict[str, object],
-) -> None:
-    model = make_model(pretraining=None, **options)
-    make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
-    assert not model.model.seg_net.feature_distance.fitted
-    assert not model.model.seg_net.composition.fitted
-    assert (
-        "model.feature_distance and model.composition: left out, because the encoder has to stay as it is"
-        in caplog.text
-    )
-    # the checkpoint goes with the command line's default options, which do not change the encoder
-    checkpoint = next(tmp_path.rglob("model.ckpt"))
-    state = torch.load(checkpoint, weights_only=False)["state_dict"]
-    loaded = make_model()
-    loaded.load_state_dict(state)
-    assert not loaded.model.seg_net.feature_distance.fitted
-
-
-@pytest.mark.parametrize("options", [{"freeze_encoder": False}, {"encoder_statistics": "batch"}], ids=str)
-def test_a_changing_encoder_cannot_always_be_measured(
-    make_model: "MakeModel",
-    make_engine: "MakeEngine",
-    make_folder: "MakeFolder",
-    tmp_path: Path,
-    options: dict[str, object],
-) -> None:
-    """Said before the pre-training, not after it."""
-    model = make_model(feature_distance=False, composition=True, **options)
-    with pytest.raises(ValueError, match=r"^model.composition=true needs an encoder that stays as it is, with model"):
-        make_engine(tmp_path, max_steps=1, logger=False).fit(model, make_folder())
-    assert not list(tmp_path.rglob("*.ckpt"))
-
-
-def test_one_image_has_no_distances(
+def test_one_image_is_not_enough(
     make_model: "MakeModel",
     make_engine: "MakeEngine",
     make_folder: "MakeFolder",
@@ -224,18 +188,8 @@ def test_one_image_has_no_distances(
 ) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "only.png").symlink_to(next((folder_tree / "good").iterdir()))
-    model = make_model(pretraining=None)
+    model = make_model(pretraining=NO_PRETRAINING)
     make_engine(tmp_path / "results", max_steps=1, logger=False).fit(model, make_folder(normal_dir=tmp_path / "good"))
-    assert not model.model.seg_net.feature_distance.fitted
-    assert "at least two normal images are needed, and there is one" in caplog.text
+    assert not model.model.normality.places.fitted
+    assert "model.normality is left out: it needs at least two normal images, and there is one" in caplog.text
     assert "There is one training image. Logical anomalies, which mix two, are left out" in caplog.text
-
-
-def test_checkpoints_without_distances_fit_the_default(make_model: "MakeModel") -> None:
-    """Those of ``feature_distance=false`` and of earlier versions give what they gave."""
-    paper = make_model(feature_distance=False, composition=False).eval()
-    loaded = make_model(seed=2)
-    loaded.load_state_dict(paper.state_dict())
-    images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(loaded.eval()(images).anomaly_map, paper(images).anomaly_map)

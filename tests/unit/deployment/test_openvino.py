@@ -1,4 +1,4 @@
-"""Composition in OpenVINO's bfloat16, by the real runtime."""
+"""Operations in OpenVINO's graphs, and composition in its bfloat16, by the real runtime."""
 
 from pathlib import Path
 
@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_slsg.deployment.unrounded_composition import keep_composition_unrounded
+from anomalib_slsg.deployment.openvino import (
+    COMPOSITION,
+    PLACES,
+    comparing,
+    consumers,
+    keep_composition_unrounded,
+    names,
+    producers,
+    reachable,
+)
 from anomalib_slsg.normality.composition import Composition
 
 CHANNELS = (60, 60)
@@ -16,14 +25,14 @@ SIDE = 16
 
 
 class Measured(nn.Module):
-    """Names buffers as SegNet does."""
+    """Names buffers as SlsgModel does."""
 
     def __init__(self, composition: Composition) -> None:
         super().__init__()
-        self.composition = composition
+        self.normality = nn.ModuleDict({"composition": composition})
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        return self.composition([fine, coarse])
+        return self.normality["composition"]([fine, coarse])
 
 
 def _images(number: int, seed: int, parts: tuple[int, ...] = (40, 12, 8, 4)) -> list[Tensor]:
@@ -83,3 +92,49 @@ def test_other_graphs_stay_as_they_are(tmp_path: Path) -> None:
     content = file.read_bytes()
     keep_composition_unrounded(file)
     assert file.read_bytes() == content
+
+
+@pytest.fixture
+def graph() -> openvino.Model:
+    """An image's features, compared with normal ones as *places* does, and a decoder beside that."""
+    operations = openvino.opset13
+    image = operations.parameter([1, 4], np.float32, name="image")
+    encoded = operations.relu(image, name="encoder")
+    scaled = operations.multiply(encoded, operations.constant(np.full((1, 4), 2, np.float32)), name="standardised")
+    whitening = operations.constant(np.eye(4, dtype=np.float32), name=f"model.{PLACES}_compressed")
+    product = operations.matmul(scaled, whitening, False, False, name="distance")
+    decoded = operations.sigmoid(encoded, name="decoder")
+    joined = operations.add(product, decoded, name="joined")
+    return openvino.Model([joined], [image])
+
+
+def _node(graph: openvino.Model, name: str) -> openvino.Node:
+    return next(node for node in graph.get_ops() if node.get_friendly_name() == name)
+
+
+def test_what_compares_features_is_found_by_its_constants(graph: openvino.Model) -> None:
+    """Also by names that OpenVINO has made longer."""
+    found = comparing(graph, PLACES, COMPOSITION)
+    assert names(found) == ["distance", "encoder", "joined", "standardised"]
+    assert _node(graph, "decoder") not in found
+    assert comparing(graph, COMPOSITION) == set()
+    until = comparing(
+        graph, PLACES, back=lambda node: [] if node.get_friendly_name() == "standardised" else producers(node)
+    )
+    assert names(until) == ["distance", "joined", "standardised"]
+
+
+def test_operations_before_and_after_are_found(graph: openvino.Model) -> None:
+    assert names(consumers(_node(graph, "encoder"))) == ["decoder", "standardised"]
+    assert names(producers(_node(graph, "joined"))) == ["decoder", "distance"]
+    assert names(producers(_node(graph, "encoder"))) == []  # the image is no operation
+    assert names(reachable([_node(graph, "decoder")], consumers)) == ["decoder", "joined"]
+    assert names(reachable([_node(graph, "decoder")], producers)) == ["decoder", "encoder"]
+
+
+@pytest.mark.slow
+def test_composition_is_found_in_exported_graphs(composition: Composition, tmp_path: Path) -> None:
+    graph = openvino.Core().read_model(_export(composition, _images(1, seed=2), tmp_path, sixteen_bits=True))
+    kinds = {node.get_type_name() for node in comparing(graph, COMPOSITION)}
+    assert {"MatMul", "Softmax"} <= kinds
+    assert comparing(graph, PLACES) == set()
