@@ -92,7 +92,7 @@ def test_heat_maps_of_every_mode_are_drawn(make_model: "MakeModel", make_engine:
     names = write_every_mode(tmp_path / "images")
     engine = make_engine(tmp_path / "results")
     engine.predict(make_model(visualizer=True), dataset=PredictDataset(tmp_path / "images"))
-    pictures = sorted(tmp_path.glob("results/**/images/**/*.*"))
+    pictures = sorted(set(tmp_path.glob("results/**/images/**/*.*")))  # Python 3.13 finds some twice
     assert sorted(path.stem for path in pictures) == sorted(Path(name).stem for name in names)
     assert all(cv2.imread(str(path)).std() > 0 for path in pictures)
 
