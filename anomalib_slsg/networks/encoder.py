@@ -10,7 +10,7 @@ from anomalib_slsg.networks.precise_stem import keep_stem_precise
 
 STRIDES = (2, 4, 8, 16)
 STRIDE = STRIDES[-1]
-EXAMPLE_SIDE = 64
+EXAMPLE_SIDE = 64  # pixels of images that a network is tried on
 
 
 def check_image_size(height: int, width: int) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from anomalib_slsg.networks.encoder import EXAMPLE_SIDE
 from anomalib_slsg.utils.precision import full_precision
 
 Network = TypeVar("Network", bound=nn.Module)
-EXAMPLE_SIDE = 64
 
 
 @torch.no_grad()
