@@ -15,7 +15,7 @@ from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import Visualizer
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from anomalib_slsg.data.normal_images import NormalImages
@@ -23,9 +23,9 @@ from anomalib_slsg.deployment.export import ExportableModule
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks.options import NetworkOptions
-from anomalib_slsg.networks.weights import load_encoder_weights
+from anomalib_slsg.networks.weights import load_or_say
 from anomalib_slsg.normality.fitting import NormalityFitting
-from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.normality.options import CalibrationOptions, NormalityOptions
 from anomalib_slsg.options import LossOptions, as_options, check_same_network, plain
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
@@ -36,9 +36,9 @@ from anomalib_slsg.simulation.augmentation import colour_jitter
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.training.fit_settings import FitSettings
-from anomalib_slsg.training.images import gather_images, update_augmentations
+from anomalib_slsg.training.images import GatheredImages, gather_images, update_augmentations
 from anomalib_slsg.training.optimizer import OptimizerOptions, sgd_with_cosine
-from anomalib_slsg.training.schedule import check_precision
+from anomalib_slsg.training.schedule import check_precision, refuse_synchronised_norms
 from anomalib_slsg.utils.precision import exporting
 from anomalib_slsg.utils.seeding import seeded, stream
 from anomalib_slsg.utils.validation import check_number
@@ -60,8 +60,9 @@ class Slsg(ExportableModule):
 
     Args:
         backbone: Name of a timm CNN that supports ``features_only``.
-        encoder_weights: Initial weights of the encoder: ``imagenet`` (fetched when fitting starts), ``null`` (random),
-            or the path of a state dict.
+        encoder_weights: Initial weights of SegNet's encoder: ``imagenet`` (from the cache of timm's hub, from a Python
+            package that carries them, or from the hub, when fitting starts), ``null`` (random), or the path of a state
+            dict.
         image_size: Height and width in pixels, or one number for both, multiples of 16, to which the default
             pre-processor resizes; 256 if left out.
         network: How SegNet is built (Table 6).
@@ -69,7 +70,8 @@ class Slsg(ExportableModule):
         simulation: The simulated anomalies that SegNet is taught by (Table 5).
         loss: Weights of SegNet's loss (Table 7).
         optimizer: How SegNet is trained.
-        normality: Measures of how unusual features are, which are added to SegNet's result. Not in the paper.
+        normality: What measures how unusual images are, beside SegNet. Not in the paper.
+        calibration: The promised rate of false alarms. Not in the paper.
         auto_bfloat16: Where the trainer computes in 32 bits, its default, train and infer in bfloat16 if the processor
             multiplies that several times faster.
         cache_gibibytes: Memory of each process for decoded training images; larger sets are read again when needed.
@@ -89,7 +91,7 @@ class Slsg(ExportableModule):
 
     def __init__(
         self,
-        backbone: str = "resnet18",
+        backbone: str = "tf_efficientnet_lite0",
         encoder_weights: str | None = "imagenet",
         image_size: int | tuple[int, int] | None = None,
         network: NetworkOptions = NetworkOptions(),
@@ -98,6 +100,7 @@ class Slsg(ExportableModule):
         loss: LossOptions = LossOptions(),
         optimizer: OptimizerOptions = OptimizerOptions(),
         normality: NormalityOptions = NormalityOptions(),
+        calibration: CalibrationOptions = CalibrationOptions(),
         auto_bfloat16: bool = True,
         cache_gibibytes: float = 2.0,
         seed: int | None = None,
@@ -118,34 +121,43 @@ class Slsg(ExportableModule):
         self.network = as_options(NetworkOptions, network)
         self.optimizer_options = as_options(OptimizerOptions, optimizer)
         self.normality = as_options(NormalityOptions, normality)
+        self.calibration = as_options(CalibrationOptions, calibration)
+        segments = self.optimizer_options.iterations > 0
         with seeded(None if seed is None else stream(seed, NETWORK_STREAM)):
-            self.model = SlsgModel(backbone, self.network, self.normality, auto_bfloat16)
+            self.model = SlsgModel(backbone, self.network, self.normality, auto_bfloat16, segments)
         self.model.seg_net.encoder.requires_grad_(False)  # SegNet learns from the pre-trained features as they are
         self.simulator = AnomalySimulator(as_options(SimulationOptions, simulation))
         self.loss = SegmentationLoss(as_options(LossOptions, loss))
         self.register_buffer("encoder_ready", torch.tensor(False))
         self._pretraining = GenerativePretraining(as_options(PretrainingOptions, pretraining))
-        self._fit_settings = FitSettings(self.optimizer_options, seed, self.free_images)
-        self._normal_images: NormalImages | None = None
+        calibrates = self.calibration.false_alarm_rate is not None
+        self._fit_settings = FitSettings(self.optimizer_options, seed, calibrates, self.free_images)
+        self._images: GatheredImages | None = None
         self._default_evaluator = evaluator is True
         self._loco_metrics: list[Metric] = []
 
     @property
     def normal_images(self) -> NormalImages:
-        """The training images, which are read when they are first asked for; there while fitting."""
-        if self._normal_images is None:
+        """The images that are trained with; there while fitting."""
+        return self._gathered.training
+
+    @property
+    def _gathered(self) -> GatheredImages:
+        """The normal images, which are read when they are first asked for."""
+        if self._images is None:
             if not self.trainer.training:
                 raise RuntimeError("the training images are there only while the model is being fitted")
             loader: Any = self.trainer.train_dataloader
             transform = getattr(self.pre_processor, "transform", None)
-            images = gather_images(loader, transform, self.cache_gibibytes, self.shows_progress)
-            examples = images.sample(FOREGROUND_IMAGES).to(self.device)
+            gathered = gather_images(loader, transform, self.cache_gibibytes, self.shows_progress)
+            examples = gathered.training.sample(FOREGROUND_IMAGES).to(self.device)
             size = (examples.shape[-2], examples.shape[-1])
             self.model.seg_net.encoder.check_size(*size)
-            self.simulator.fit(examples)
-            self.simulator.prepare(size, self.device)
-            self._normal_images = images
-        return self._normal_images
+            if self.model.segments:
+                self.simulator.fit(examples)
+                self.simulator.prepare(size, self.device)
+            self._images = gathered
+        return self._images
 
     @property
     def fit_seed(self) -> int:
@@ -188,32 +200,26 @@ class Slsg(ExportableModule):
 
     def on_fit_start(self) -> None:
         """Load what GPT-Net starts from, once everything that a checkpoint holds is restored."""
-        if any(isinstance(module, nn.SyncBatchNorm) for module in self.modules()):
-            raise ValueError(
-                "trainer.sync_batchnorm is not supported: it drops the activations of EfficientNets; leave it out"
-            )
+        refuse_synchronised_norms(self)
         if isinstance(self.model.fast_autocast(), torch.autocast):
             logger.info("Computing in bfloat16, several times faster here; model.auto_bfloat16=false turns it off.")
-        if self.encoder_ready or self._pretraining.supplies_encoder():
-            return
-        if self.encoder_weights is None:
-            logger.info("The encoder starts from random weights; 'imagenet' weights detect better.")
-        else:
-            load_encoder_weights(self.model.seg_net.encoder, self.encoder_weights)
+        normality = self.model.normality
+        if normality is not None and not normality.fitted:
+            load_or_say(normality.backbone, self.normality.encoder_weights, "model.normality.encoder_weights")
+        if self.model.segments and not self.encoder_ready and not self._pretraining.supplies_encoder():
+            load_or_say(self.model.seg_net.encoder, self.encoder_weights, "model.encoder_weights")
+
+    def fit_normality(self) -> None:
+        """Fit the measures of normality, unless a checkpoint has them. The pre-training calls this before it starts."""
+        normality = self.model.normality
+        if normality is not None and not (normality.fitted and self.trainer.ckpt_path is not None):
+            fitting = NormalityFitting(self.normal_images, self.model.normalise, self.device, self.shows_progress)
+            fitting.fit(normality, stream(self.fit_seed, NORMALITY_STREAM))
 
     def on_train_start(self) -> None:
-        """Fit the measures of normality. The pre-training, a callback, has run before this hook."""
+        """Note that the encoder is pre-trained. The pre-training, a callback, has run before this hook."""
         # fast_dev_run does not pre-train for real
         self.encoder_ready.fill_(bool(self.encoder_ready) or not self.trainer.fast_dev_run)  # type: ignore[attr-defined]
-        generator = stream(self.fit_seed, NORMALITY_STREAM)
-        NormalityFitting(
-            self.model.seg_net.encoder,
-            self.normal_images,
-            lambda images: self.model.normalise(images.to(self.device)),
-            lambda images, others: self.simulator(images, others, generator).image,
-            self.normality,
-            agree=self.trainer.strategy.broadcast,
-        ).fit(self.model.normality, resumed=self.trainer.ckpt_path is not None)
         # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
         self.on_train_epoch_start()
 
@@ -221,6 +227,18 @@ class Slsg(ExportableModule):
         """Keep the encoder's batch norm as it is."""
         self.model.train()
         self.model.seg_net.encoder.eval()
+
+    def calibrate(self) -> None:
+        """Find the threshold with the promised rate of false alarms, by the images that were kept from training."""
+        kept = None if self._images is None else self._images.kept  # validation alone has no images
+        if kept is not None and self.calibration.false_alarm_rate is not None:
+            training = self.model.training
+            parts = (part.to(self.device) for part in kept.in_parts(torch.arange(len(kept))))
+            self.model.calibration.fit(map(self.model.eval().judge, parts), self.calibration.false_alarm_rate)
+            self.model.train(training)
+
+    # before metrics are computed and checkpoints written
+    on_train_epoch_end = on_validation_start = calibrate
 
     def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> InferenceBatch:
         """Prepare images (B, 3, H, W) in [0, 1], predict and judge, as exported models do."""
@@ -236,8 +254,10 @@ class Slsg(ExportableModule):
             batch_idx: Index of the batch; the random stream comes from the number of batches so far.
 
         Returns:
-            The loss.
+            The loss; ``None`` where SegNet is left out.
         """
+        if not self.model.segments:
+            return None
         normal = cast("Tensor", batch.image)
         generator = stream(self.fit_seed, SIMULATION_STREAM, self.trainer.fit_loop.total_batch_idx, self.global_rank)
         others = None
@@ -286,9 +306,9 @@ class Slsg(ExportableModule):
 
     def free_images(self) -> None:
         """Let go of the training images and of the textures."""
-        self._normal_images = None
+        self._images = None
         self.simulator.free_textures()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training images out of exported models."""
-        return {**super().__getstate__(), "_normal_images": None}
+        return {**super().__getstate__(), "_images": None}

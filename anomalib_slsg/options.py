@@ -105,4 +105,10 @@ def check_same_network(
 
 def _named_values(backbone: str, network: NetworkOptions, normality: NormalityOptions) -> dict[str, Any]:
     values = {f"network.{name}": value for name, value in dataclasses.asdict(network).items()}
-    return {"backbone": backbone, **values, "normality.measures": normality.measures}
+    looked_at = normality.backbone if normality.measures else None
+    return {
+        "backbone": backbone,
+        **values,
+        "normality.measures": normality.measures,
+        "normality.backbone": looked_at,
+    }

@@ -9,8 +9,10 @@ from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
 from anomalib_slsg.networks.encoder import check_image_size
+from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.networks.options import NetworkOptions
 from anomalib_slsg.networks.seg_net import RARITY, SegNet
+from anomalib_slsg.normality.calibration import Calibration, Verdict
 from anomalib_slsg.normality.normality import Normality
 from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.utils.precision import exporting, fast_autocast, full_precision
@@ -21,13 +23,17 @@ REFERENCE_SIDE = 256
 
 
 class SlsgModel(nn.Module):
-    """SegNet and normality, with normalisation in front and image score behind.
+    """SegNet and normality, with normalisation in front and the calibrated verdict behind.
 
     Args:
-        backbone: Name of a timm CNN.
+        backbone: Name of SegNet's timm CNN.
         network: How SegNet is built, and how many pixels make an image's score.
-        normality: Which measures of normality the model has. They have no effect until they are fitted.
+        normality: What measures how unusual images are. It has no effect until it is fitted.
         auto_bfloat16: Compute in bfloat16 on processors that multiply it. Exported graphs are of 32 bits all the same.
+        segments: Whether SegNet has a say.
+
+    Raises:
+        ValueError: If neither SegNet nor a measure of normality has one.
     """
 
     mean: Tensor
@@ -35,18 +41,23 @@ class SlsgModel(nn.Module):
 
     def __init__(
         self,
-        backbone: str = "resnet18",
+        backbone: str = "tf_efficientnet_lite0",
         network: NetworkOptions = NetworkOptions(),
         normality: NormalityOptions = NormalityOptions(),
         auto_bfloat16: bool = True,
+        segments: bool = True,
     ) -> None:
         super().__init__()
+        if not segments and not normality.measures:
+            raise ValueError("optimizer.iterations is 0 and normality.measures is empty, so nothing would judge images")
         self.seg_net = SegNet(backbone, network)
-        self.normality = Normality(self.seg_net.encoder.channels[-2:], normality)
+        self.normality = Normality(normality) if normality.measures else None
+        self.calibration = Calibration()
         self.score_pixels = network.score_pixels
         self.auto_bfloat16 = auto_bfloat16
+        self.segments = segments
         # in a tuple, where it is no submodule: checkpoints and optimisers must not see it
-        self._inference: tuple[tuple[object, ...], SegNet] | None = None
+        self._inference: tuple[tuple[object, ...], SegNet, nn.Module | None] | None = None
         self.register_load_state_dict_post_hook(_forget_inference)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer(
@@ -77,7 +88,26 @@ class SlsgModel(nn.Module):
 
         Returns:
             ``anomaly_map``: probability per pixel, of shape (B, 1, H, W); ``pred_score``: image score in [0, 1], of
-            shape (B,).
+            shape (B,). Once calibrated, 0.5 is the threshold of both.
+
+        Raises:
+            ValueError: If the height or width is not a multiple of 16.
+        """
+        verdict = self.judge(images)
+        with full_precision(images.device):
+            return InferenceBatch(
+                anomaly_map=torch.sigmoid(verdict.pixels - self.calibration.pixel_shift),
+                pred_score=torch.sigmoid(self.calibration.join(verdict) - self.calibration.image_shift),
+            )
+
+    def judge(self, images: Tensor) -> Verdict:
+        """Ask the opinions.
+
+        Args:
+            images: Images in [0, 1] of shape (B, 3, H, W).
+
+        Returns:
+            What they say, before it is calibrated.
 
         Raises:
             ValueError: If the height or width is not a multiple of 16.
@@ -85,19 +115,26 @@ class SlsgModel(nn.Module):
         height, width = images.shape[-2:]
         check_image_size(height, width)
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
-        whole = self.training or torch.is_grad_enabled() or exporting() or torch.compiler.is_compiling()
-        seg_net = self.seg_net if whole else self._folded()
-        with self.fast_autocast():
-            log_odds, features = seg_net.examine(inputs)
-        with full_precision(inputs.device):
-            evidence = self.normality(features, (height, width))
-            if evidence.places is not None:
-                log_odds = join_maps(log_odds, evidence.places)
-            anomaly_map = torch.sigmoid(log_odds)
-            score = self.image_score(anomaly_map)
-            if evidence.composition is not None:
-                score = join_scores(score, evidence.composition)
-        return InferenceBatch(anomaly_map=anomaly_map, pred_score=score)
+        seg_net = self.seg_net
+        backbone: nn.Module | None = None if self.normality is None else self.normality.backbone
+        if not (self.training or torch.is_grad_enabled() or exporting() or torch.compiler.is_compiling()):
+            seg_net, backbone = self._folded()
+        segnet = evidence = pixels = None
+        if self.segments:
+            with self.fast_autocast():
+                pixels = seg_net.log_odds(inputs)
+            with full_precision(inputs.device):
+                segnet = _log_odds(self.image_score(torch.sigmoid(pixels)))
+        if self.normality is not None and self.normality.fitted and backbone is not None:
+            with full_precision(inputs.device):
+                evidence = self.normality(self.normality.describe(backbone, inputs), (height, width))
+                if evidence.pixels is not None:
+                    pixels = evidence.pixels if pixels is None else join_maps(pixels, evidence.pixels)
+        if pixels is None:  # nothing has a map
+            pixels = torch.zeros_like(images[:, :1])
+        if segnet is None and evidence is None:
+            segnet = torch.zeros_like(images[:, 0, 0, 0])
+        return Verdict(segnet, None if evidence is None else evidence.image, pixels)
 
     def image_score(self, anomaly_map: Tensor) -> Tensor:
         """Average the most anomalous pixels (section 4.2).
@@ -118,20 +155,24 @@ class SlsgModel(nn.Module):
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the copy for inference out of pickles and copies."""
+        """Leave the copies for inference out of pickles and copies."""
         return {**self.__dict__, "_inference": None}
 
-    def _folded(self) -> SegNet:
-        """The network for inference; made anew after training or loading, and on another device or in another type."""
+    def _folded(self) -> tuple[SegNet, nn.Module | None]:
+        """The networks for inference; made anew after training or loading, and on another device or in another type."""
         autocast = self.fast_autocast()
         dtype = torch.bfloat16 if isinstance(autocast, torch.autocast) else None
-        tensors = itertools.chain(self.seg_net.parameters(), self.seg_net.buffers())
+        backbone = None if self.normality is None else self.normality.backbone
+        tensors = itertools.chain(
+            self.seg_net.parameters(), self.seg_net.buffers(), () if backbone is None else backbone.parameters()
+        )
         state = (dtype, *(tensor.data_ptr() for tensor in tensors))
         inference = self._inference  # another thread may replace it
         if inference is None or inference[0] != state:
-            inference = self._inference = None  # frees the old one first
-            inference = self._inference = state, self.seg_net.for_inference(dtype)
-        return inference[1]
+            inference = self._inference = None  # frees the old ones first
+            faster = None if backbone is None else fold_batch_norm(backbone)
+            inference = self._inference = state, self.seg_net.for_inference(dtype), faster
+        return inference[1], inference[2]
 
 
 def join_maps(decoder: Tensor, places: Tensor) -> Tensor:
@@ -150,17 +191,11 @@ def join_maps(decoder: Tensor, places: Tensor) -> Tensor:
     return decoder.clamp(min=RARITY) - RARITY + places
 
 
-def join_scores(scores: Tensor, composition: Tensor) -> Tensor:
-    """Join an image's score and the evidence of the measure *composition*: log odds add up.
-
-    Args:
-        scores: Probabilities of shape (B,).
-        composition: Log odds of :class:`~anomalib_slsg.normality.composition.Composition`, of the same shape.
-
-    Returns:
-        Probabilities of the same shape, none lower than before.
-    """
-    return scores / (scores + (1 - scores) * torch.exp(-composition))
+def _log_odds(probabilities: Tensor) -> Tensor:
+    """Log odds, finite also where rounding has made certainties of probabilities."""
+    finite = torch.finfo(probabilities.dtype)
+    low, high = probabilities.clamp(min=finite.tiny), probabilities.clamp(max=1 - finite.eps / 2)
+    return torch.log(low) - torch.log1p(-high)
 
 
 def _forget_inference(model: SlsgModel, _incompatible_keys: Any) -> None:

@@ -1,4 +1,4 @@
-"""A data module's training set, read from memory once its images are there."""
+"""A data module's training set: some images kept for calibration, the rest read from memory once they are there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from anomalib.data import AnomalibDataModule, ImageItem
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from anomalib_slsg.data.normal_images import only_resizes
+
+LEAST_KEPT, ENOUGH_IMAGES = 10, 40  # so many images are kept at the least where there are enough of them
+RUN = 2  # kept images that follow each other
 
 
 class TrainingImages(Dataset):
@@ -18,12 +21,26 @@ class TrainingImages(Dataset):
     Args:
         dataset: anomalib's training set; its other attributes stay reachable.
         repeat: How many times an epoch shows each image.
+        kept: Indices of the images that are kept from training, of shape (K,); none if left out.
     """
 
-    def __init__(self, dataset: Any, repeat: int = 1) -> None:
+    def __init__(self, dataset: Any, repeat: int = 1, kept: Tensor | None = None) -> None:
         self.dataset = dataset
         self.repeat = repeat
+        indices = torch.arange(len(dataset))
+        self.kept_indices = indices[:0] if kept is None else kept
+        self.training_indices = indices[~torch.isin(indices, self.kept_indices)]
         self.images: Tensor | None = None
+
+    @property
+    def for_training(self) -> Dataset:
+        """The images that are trained with, as the data set gives them."""
+        return Subset(self.dataset, self.training_indices.tolist()) if len(self.kept_indices) else self.dataset
+
+    @property
+    def for_calibration(self) -> Dataset | None:
+        """The images that are kept, as the data set gives them, if there are any."""
+        return Subset(self.dataset, self.kept_indices.tolist()) if len(self.kept_indices) else None
 
     def keep(self, images: Tensor, transform: nn.Module | None = None) -> None:
         """Give these images from now on.
@@ -32,7 +49,7 @@ class TrainingImages(Dataset):
         that has one goes on being read from files.
 
         Args:
-            images: All images of the set, resized, of shape (N, 3, H, W), uint8.
+            images: All images that are trained with, resized, of shape (N, 3, H, W), uint8.
             transform: The pre-processor's, which made these images and which the trainer applies to every batch.
         """
         if only_resizes(transform) and hasattr(self.dataset, "samples"):
@@ -49,7 +66,7 @@ class TrainingImages(Dataset):
 
     def __len__(self) -> int:
         """Count the images of an epoch."""
-        return self.repeat * len(self.dataset)
+        return self.repeat * len(self.training_indices)
 
     def __getitem__(self, index: int) -> Any:
         """Get a training image as anomalib's data sets give it, without the empty mask.
@@ -60,11 +77,12 @@ class TrainingImages(Dataset):
         Returns:
             The item.
         """
-        index %= len(self.dataset)
+        place = index % len(self.training_indices)
+        index = int(self.training_indices[place])
         if self.images is None:
             return self.dataset[index]
         path = self.dataset.samples.iloc[index].image_path
-        return ImageItem(image=self.images[index].float() / 255, gt_label=torch.tensor(0), image_path=path)
+        return ImageItem(image=self.images[place].float() / 255, gt_label=torch.tensor(0), image_path=path)
 
     def __getattr__(self, name: str) -> Any:
         """Get what this class does not have from the training set."""
@@ -74,20 +92,42 @@ class TrainingImages(Dataset):
         return getattr(self.dataset, name)
 
 
+def kept_for_calibration(number: int) -> Tensor:
+    """Choose the images that are kept from training: a tenth, and at least ten where there are forty or more.
+
+    They are spread evenly, so that all kinds are among them where files are sorted by kind, in pairs of neighbours:
+    photographs of one part often follow each other, and a kept image that resembles a training image more than new
+    ones do would promise too much.
+
+    Args:
+        number: How many images there are.
+
+    Returns:
+        Ascending indices.
+    """
+    count = max(LEAST_KEPT if number >= ENOUGH_IMAGES else 0, number // 10)
+    runs = torch.arange(number).tensor_split(max(1, -(-count // RUN)))
+    chosen = [run[len(run) // 2 :][:RUN] for run in runs]
+    return torch.cat(chosen)[:count]
+
+
 @contextmanager
-def stand_in(datamodule: AnomalibDataModule, repeat: int, generator: torch.Generator) -> Iterator[None]:
+def stand_in(
+    datamodule: AnomalibDataModule, repeat: int, generator: torch.Generator, kept: Tensor | None = None
+) -> Iterator[None]:
     """Wrap a data module's training set in :class:`TrainingImages`, and shuffle it with a generator of its own.
 
     Args:
         datamodule: The trainer's data module, set up.
         repeat: How many times an epoch shows each image.
         generator: CPU generator of the order. Not used with several processes, where Lightning's own sampler shuffles.
+        kept: Indices of the images that are kept from training.
 
     Yields:
         Nothing; both are put back afterwards.
     """
     dataset, make_loader = datamodule.train_data, datamodule.train_dataloader
-    images: Any = TrainingImages(dataset, repeat)
+    images: Any = TrainingImages(dataset, repeat, kept)
 
     def make_ordered_loader() -> DataLoader:
         loader: DataLoader = make_loader()

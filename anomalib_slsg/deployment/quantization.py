@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_slsg.deployment.openvino import COMPOSITION, PLACES, comparing, consumers, names, reachable
+from anomalib_slsg.deployment.openvino import COMPOSITION, PLACES, WHOLE, comparing, consumers, names, reachable
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
@@ -19,8 +19,8 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     Rounding similarities to 8 bits chooses other neighbours, so the SG block's matrix products, a hundredth of the
     arithmetic, keep their precision. Activations get an offset as well as a scale: many of them are not rectified.
     The first convolution, another hundredth, keeps its precision because rounding a normalised grey image gives it
-    colours; see :mod:`anomalib_slsg.networks.precise_stem`. With measures of normality, the whole
-    encoder does, because whitening magnifies what rounding does to features.
+    colours; see :mod:`anomalib_slsg.networks.precise_stem`. Normality's small backbone does, too,
+    because whitening magnifies what rounding does to features.
 
     Args:
         graph: OpenVINO model of an exported Slsg.
@@ -30,7 +30,7 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    unrounded = names(comparing(graph, PLACES, COMPOSITION) | _first_convolutions(graph))
+    unrounded = names(comparing(graph, PLACES, WHOLE, COMPOSITION) | _first_convolutions(graph))
     ignored = nncf.IgnoredScope(types=["MatMul"], names=unrounded)
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
@@ -71,7 +71,7 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model"
 
 
 def compress_weights(graph: "Model") -> "Model":
-    """Round an exported graph's weights to 8 bits, but for those of the encoder where whitening magnifies it.
+    """Round an exported graph's weights to 8 bits, but for those of normality's backbone: whitening magnifies it.
 
     Args:
         graph: OpenVINO model of an exported Slsg.
@@ -81,7 +81,7 @@ def compress_weights(graph: "Model") -> "Model":
     """
     import nncf
 
-    ignored = nncf.IgnoredScope(names=names(comparing(graph, PLACES, COMPOSITION)))
+    ignored = nncf.IgnoredScope(names=names(comparing(graph, PLACES, WHOLE, COMPOSITION)))
     return nncf.compress_weights(graph, ignored_scope=ignored)
 
 

@@ -62,19 +62,18 @@ class SegNet(nn.Module):
         Returns:
             Probability that a pixel is anomalous, of shape (B, 1, H, W), float32.
         """
-        return torch.sigmoid(self.examine(images)[0])
+        return torch.sigmoid(self.log_odds(images))
 
-    def examine(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Segment anomalies and give the features that they were found by.
+    def log_odds(self, images: Tensor) -> Tensor:
+        """Segment anomalies, for inference.
 
         Args:
             images: Normalised images of shape (B, 3, H, W), H and W multiples of 16.
 
         Returns:
-            Log odds that a pixel is anomalous, of shape (B, 1, H, W), float32, and the encoder's feature pyramid.
+            Log odds that a pixel is anomalous, of shape (B, 1, H, W), float32.
         """
-        features, related = self._relate(images)
-        return self._decode(features, related).float(), features
+        return self._decode(*self._relate(images)).float()
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Segment anomalies for training.
@@ -89,7 +88,7 @@ class SegNet(nn.Module):
         return self._decode(features, related).float(), self.auxiliary_head(related).float()
 
     def for_inference(self, dtype: torch.dtype | None = None) -> "SegNet":
-        """Copy the network in its fastest form, which only :meth:`forward` and :meth:`examine` can use.
+        """Copy the network in its fastest form, which only :meth:`forward` and :meth:`log_odds` can use.
 
         Args:
             dtype: Type of the weights that autocast would turn into it at every call; ``None`` leaves them.

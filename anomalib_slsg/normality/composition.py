@@ -1,6 +1,6 @@
 """The measure *composition*: how unusual it is what an image is made of, wherever it lies. Not in the paper."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from anomalib_slsg.normality.folds import BLOCKS, cross_fold_scores
-from anomalib_slsg.normality.gaussian import Gaussian
-from anomalib_slsg.normality.measure import STEEPNESS, Measure, at_least
-from anomalib_slsg.utils.auroc import area_under_roc
+from anomalib_slsg.normality.gaussian import Gaussian, covariance_of_changes
+from anomalib_slsg.normality.measure import Measure, at_least
 
 WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
@@ -20,11 +19,10 @@ ROUNDS = 10  # of Lloyd's algorithm, after which words hardly move
 IMAGES_AT_A_TIME = 16
 LEAST_CELLS = 0.1  # smallest standard deviation of the number of cells that show a word; 0.05 to 1 is common
 LEAST_SPREAD = 0.05  # of normal distances, half of what was seen on real data
-MAX_EVIDENCE = 10.0  # log odds that composition adds to an image's; it needs no more to be certain
 
 
 class Composition(Measure):
-    """Turns the distance of an image's composition from normal ones into evidence that the image is anomalous.
+    """How unusual an image's composition is.
 
     An extra part, or one that does not match the others, looks normal by itself and lies where parts may lie (section
     4.9 names such rules as a limit). But it changes how large a share of the image each kind of feature takes. Each
@@ -32,14 +30,8 @@ class Composition(Measure):
     assignments is the image's composition. As in :class:`~anomalib_slsg.normality.places.Places`,
     the distance is Mahalanobis' one from the nearest normal example. Sets of features were described by histograms
     for logical anomalies before (SINBAD, Cohen et al. 2023).
-
-    Args:
-        channels: Channels of the encoder's maps at strides 8 and 16.
     """
 
-    # With less, image AUROC changed by -0.04 to 0.00 in trials on turned images, on solar cells and after a training
-    # of minutes; with more, by -0.01 to 0.06, and mostly up.
-    least_separation = 0.8
     name = "composition"
     dynamic_buffers = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
     words: Tensor  # (K, C), standardised
@@ -51,58 +43,47 @@ class Composition(Measure):
     examples: Tensor  # (N, K), whitened
 
     @torch.no_grad()
-    def fit(self, features: Tensor, rounding: Tensor | None = None) -> None:
+    def fit(self, features: Tensor, changed: Tensor | None = None, unchanged: Tensor | None = None) -> None:
         """Learn what is normal.
 
         Args:
-            features: Those of two normal images or more, from :meth:`gather`.
-            rounding: By how much rounding changes them, of the same shape; not at all if left out.
+            features: Those of two normal images or more, of shape (B, C, H, W).
+            changed: Features of images after changes that mean nothing, of shape (kinds, B', C, H, W); none if left
+                out.
+            unchanged: Those of the same images before, of shape (B', C, H, W).
         """
         words = _Words.learn(features)
-        shares, least = words.shares_in_parts(features), _least(features)
-        rounded = shares if rounding is None else words.shares_in_parts(features + rounding)
-        errors = rounded - shares
-        (unusual,) = _cross_fold_scores(shares, errors, least, rounded)
+        shares = words.shares_in_parts(features)
+        variance, changes, kinds = shares.var(dim=0, correction=0), None, 1
+        if changed is not None and unchanged is not None:
+            before = words.shares_in_parts(unchanged)
+            changes = torch.cat([words.shares_in_parts(kind) - before for kind in changed])
+            kinds = len(changed)
+            variance = variance + kinds * changes.square().mean(dim=0)
+        scale = variance.sqrt().clamp(min=LEAST_CELLS / (features.shape[2] * features.shape[3]))
+        meaningless = None if changes is None else covariance_of_changes(changes[:, :, None, None], scale, kinds)
+
+        def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
+            return partial(_distances, _learn(shares[rest], scale, meaningless))
+
+        (unusual,) = cross_fold_scores(min(BLOCKS, len(shares)), learn, shares)
         self.words, self.mean, self.scale, self.temperature = words
-        normal = _learn(shares, errors, least)
+        normal = _learn(shares, scale, meaningless)
         self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
         self.calibrate(unusual, LEAST_SPREAD)
 
-    @torch.no_grad()
-    def separation(self, normal: Tensor, anomalous: Tensor) -> float:
-        """Measure how well composition would tell simulated anomalies from normal images.
-
-        Its examples are others than the images; words are learnt from all. Where composition varies freely, or where
-        there are no parts, it tells little. Rounding plays no part: ``least_separation`` was found without it.
+    def forward(self, features: Tensor) -> Tensor:
+        """Tell how likely images are anomalous.
 
         Args:
-            normal: Features of two normal images or more, from :meth:`gather`.
-            anomalous: Those of the same images with simulated anomalies, in the same order, once or several times.
+            features: Fine features of shape (B, C, H, W).
 
         Returns:
-            Area under the ROC curve of the images.
+            Log odds of shape (B,).
         """
-        words = _Words.learn(normal)
-        shares = words.shares_in_parts(normal)
-        no_rounding = torch.zeros_like(shares)
-        anomalous_shares = words.shares_in_parts(anomalous)
-        scores = _cross_fold_scores(shares, no_rounding, _least(normal), shares, anomalous_shares)
-        return area_under_roc(*scores).item()
-
-    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Tell how much more likely anomalous than before each image is.
-
-        Args:
-            pyramid: Feature maps; the last two are those at strides 8 and 16.
-
-        Returns:
-            Evidence in log odds, not negative: that parts are as usual is none against anomalies. Shape (B,).
-        """
-        shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(self.select(pyramid))
+        shares = _Words(self.words, self.mean, self.scale, self.temperature).shares(features)
         normal = Gaussian(self.usual[:, None, None], self.whitening[None], self.examples[None])
-        distances = _distances(normal, shares)
-        evidence = STEEPNESS * (distances - self.median) / self.spread
-        return evidence.clamp(0.0, MAX_EVIDENCE)  # of one type, as the exporter to ONNX asks for
+        return self.log_odds(_distances(normal, shares))
 
 
 class _Words(NamedTuple):
@@ -145,32 +126,12 @@ class _Words(NamedTuple):
         return torch.cat([self.shares(part) for part in features.split(IMAGES_AT_A_TIME)])
 
 
-def _least(features: Tensor) -> float:
-    return LEAST_CELLS / (features.shape[2] * features.shape[3])
-
-
-def _learn(shares: Tensor, rounding: Tensor, least: float) -> Gaussian:
-    """Which compositions (B, K) are normal, each an image of a single place; shares are taken to vary by ``least``."""
-    variance = shares.var(dim=0, correction=0) + rounding.square().mean(dim=0)
-    return Gaussian.fit(
-        shares[:, :, None, None],
-        variance.sqrt().clamp(min=least),
-        number=len(shares),
-        rounding=rounding[:, :, None, None],
-        correction=0,
-    )
+def _learn(shares: Tensor, scale: Tensor, meaningless: Tensor | None) -> Gaussian:
+    """Which compositions (B, K) are normal, each an image of a single place."""
+    return Gaussian.fit(shares[:, :, None, None], scale, len(shares), meaningless, correction=0)
 
 
 def _distances(normal: Gaussian, shares: Tensor) -> Tensor:
     """How far compositions (B, K) are from a normal one: (B,)."""
     # OpenVINO would round at the new operation that it makes of an index by None, see deployment.openvino
     return normal.distances(shares.reshape(*shares.shape, 1, 1)).flatten()
-
-
-def _cross_fold_scores(normal: Tensor, rounding: Tensor, least: float, *groups: Tensor) -> list[Tensor]:
-    """How unusual groups of compositions (B, K) are to the normal ones of other folds than theirs."""
-
-    def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
-        return partial(_distances, _learn(normal[rest], rounding[rest], least))
-
-    return cross_fold_scores(min(BLOCKS, len(normal)), learn, *groups)

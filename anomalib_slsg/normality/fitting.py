@@ -1,121 +1,87 @@
 """Fits the measures of normality to the training images. Not in the paper."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
-from anomalib_slsg.networks.encoder import ResNetEncoder
-from anomalib_slsg.normality.composition import Composition
-from anomalib_slsg.normality.folds import another_of_the_fold
+from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.networks.folding import fold_batch_norm
+from anomalib_slsg.normality.backbone import Features
 from anomalib_slsg.normality.normality import Normality
-from anomalib_slsg.normality.options import NormalityOptions
-from anomalib_slsg.normality.places import Places
 from anomalib_slsg.normality.receptive_field import offsets
-from anomalib_slsg.normality.rounding import imitate_bfloat16
+from anomalib_slsg.normality.small_changes import KINDS, small_changes
+from anomalib_slsg.utils.processes import share_buffers
+from anomalib_slsg.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
 FITTED_IMAGES = 500  # more of them add memory and nothing else
-JUDGED_IMAGES = 200  # with and without a simulated anomaly, to tell whether a measure is of use
-JUDGED_ANOMALIES = 100  # at the least: where there are few images, which anomalies they get would decide
+CHANGED_IMAGES = 100  # of them, in each of the ways that mean nothing
 
 
 @dataclass(frozen=True)
 class NormalityFitting:
-    """Fits measures to features of normal images, and leaves those out that tell nothing.
+    """Fits measures to the features of normal images.
 
     Args:
-        encoder: Whose features are measured. It has to stay as it is afterwards.
         images: Training images.
-        normalise: Prepares images in [0, 1] of shape (B, 3, H, W) for the encoder, on its device.
-        simulate: Puts anomalies into images of shape (B, 3, H, W) in [0, 1], pasted from others of the same shape.
-        options: Which measures are fitted without being judged first (those set to ``true``).
-        agree: Makes all processes use the first one's number: rounding differs between processors.
+        normalise: Prepares images in [0, 1] of shape (B, 3, H, W) for the backbone.
+        device: Where the backbone is.
+        show_progress: Show a progress bar.
     """
 
-    encoder: ResNetEncoder
     images: NormalImages
     normalise: Callable[[Tensor], Tensor]
-    simulate: Callable[[Tensor, Tensor], Tensor]
-    options: NormalityOptions
-    agree: Callable[[float], float]
+    device: torch.device
+    show_progress: bool = False
 
     @torch.no_grad()
-    def fit(self, normality: Normality, resumed: bool = False) -> None:
-        """Fit the measures that are always used or tell simulated anomalies from normal images.
+    def fit(self, normality: Normality, generator: torch.Generator) -> None:
+        """Fit all measures.
 
         Args:
-            normality: The measures of the model; what they have learnt of other images is forgotten.
-            resumed: Leave fitted ones as they are, because training goes on.
+            normality: The measures; what they have learnt of other images is forgotten.
+            generator: CPU generator of the changes that count as normal.
         """
-        unfitted = [measure for measure in normality.measures if not (measure.fitted and resumed)]
-        for measure in unfitted:
+        for measure in normality.measures:
             measure.reset()
-        if unfitted and len(self.images) < 2:
+        if len(self.images) < 2:
             logger.warning("model.normality is left out: it needs at least two normal images, and there is one.")
             return
-        self.encoder.eval()
-        wanted = self._those_that_separate(unfitted)
-        if not wanted:
-            return
-        features, rounding, size = self._features_and_rounding(wanted[0])
-        for measure in wanted:
-            if isinstance(measure, Places):
-                measure.fit(features, rounding, size, offsets(self.encoder, size, features.device))
-            else:
-                measure.fit(features, rounding)
-
-    def _features_and_rounding(self, measure: Places | Composition) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Features of normal images, by how much rounding changes them, and the images' size.
-
-        Features are those of images that a model resizes itself, in 32 bits, as it is exported. Cameras and programmes
-        that resize give images of 8 bits, and processors compute in bfloat16, torch and OpenVINO each in its own way;
-        images take turns with these two.
-        """
-        rounded_encoders = [imitate_bfloat16(self.encoder, precise_stem) for precise_stem in (True, False)]
-        features: list[Tensor] = []
-        rounding: list[Tensor] = []
-        size = (0, 0)
-        for images in self.images.read(self.images.spread_evenly(FITTED_IMAGES)):
+        backbone = fold_batch_norm(normality.backbone)
+        chosen = self.images.spread_evenly(FITTED_IMAGES)
+        few = torch.linspace(0, len(chosen) - 1, min(CHANGED_IMAGES, len(chosen))).round().long()
+        parts: list[Features] = []
+        changed: list[list[Features]] = [[] for _ in range(KINDS)]
+        with progress_bar(self.show_progress, transient=True) as bar:
+            task = bar.add_task("Fitting normality", total=len(chosen) + KINDS * len(few))
+            for images in self.images.in_parts(chosen):
+                parts.append(backbone(self._prepared(images)))
+                bar.advance(task, len(images))
+            for images in self.images.in_parts(chosen[few]):
+                for kind, others in zip(changed, small_changes(images, generator), strict=True):
+                    kind.append(backbone(self._prepared(others)))
+                bar.advance(task, KINDS * len(images))
+        normal, after = _joined(parts), [_joined(kind) for kind in changed]
+        before = Features(*(level[few] for level in normal))
+        if normality.places is not None:
+            normality.places.fit(normal.fine, torch.cat([kind.fine - before.fine for kind in after]), KINDS)
             size = (images.shape[-2], images.shape[-1])
-            exact, of_bytes = self.normalise(images), self.normalise(rounded_to_bytes(images))
-            features.append(measure.gather([self.encoder(exact)]))
-            rounding.append(-features[-1])
-            for turn, rounded_encoder in enumerate(rounded_encoders[: len(images)]):
-                rounding[-1][turn::2] += measure.gather([rounded_encoder(of_bytes[turn::2])])
-        return torch.cat(features), torch.cat(rounding), size
+            looks = offsets(backbone.network, size, normal.fine.device)
+            share = backbone.share_of_first_stride
+            normality.places.align(size, share * looks[0] + (1 - share) * looks[1])
+        if normality.whole is not None:
+            normality.whole.fit(normal.coarse, torch.cat([kind.coarse - before.coarse for kind in after]), KINDS)
+        if normality.composition is not None:
+            normality.composition.fit(normal.fine, torch.stack([kind.fine for kind in after]), before.fine)
+        share_buffers(normality)
 
-    def _those_that_separate(self, measures: list[Places | Composition]) -> list[Places | Composition]:
-        """Leave out what is not always used and does not tell simulated anomalies from normal images."""
-        always = [measure for measure in measures if getattr(self.options, measure.name) is True]
-        if always == measures:
-            return measures
-        chosen = self.images.spread_evenly(JUDGED_IMAGES)
-        normal = measures[0].gather(self.encoder(self.normalise(images)) for images in self.images.in_parts(chosen))
-        anomalous = measures[0].gather(map(self.encoder, self._simulated_images(chosen)))
-        return [measure for measure in measures if measure in always or self._separates(measure, normal, anomalous)]
+    def _prepared(self, images: Tensor) -> Tensor:
+        return self.normalise(images.to(self.device))
 
-    def _simulated_images(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Judged images with simulated anomalies, once or several times, as the network takes them."""
-        # paste from the same fold: the others, which images are compared with, would know the pasted part as normal
-        others = chosen[another_of_the_fold(len(chosen))]
-        device = next(self.encoder.parameters()).device
-        for _ in range(-(-JUDGED_ANOMALIES // len(chosen))):
-            for each, other in zip(self.images.in_parts(chosen), self.images.in_parts(others), strict=True):
-                yield self.normalise(self.simulate(each.to(device), other.to(device)))
 
-    def _separates(self, measure: Places | Composition, normal: Tensor, anomalous: Tensor) -> bool:
-        separation = self.agree(measure.separation(normal, anomalous))
-        separates = separation >= measure.least_separation
-        logger.info(
-            "model.normality.%s: %s (AUROC of simulated anomalies %.2f, needs %.2f).",
-            measure.name,
-            "on" if separates else "off",
-            separation,
-            measure.least_separation,
-        )
-        return separates
+def _joined(parts: list[Features]) -> Features:
+    return Features(*(torch.cat(level) for level in zip(*parts, strict=True)))

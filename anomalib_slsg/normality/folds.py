@@ -9,7 +9,6 @@ BLOCKS = 10  # runs of images that are held out together
 # New images look more unusual to a model fitted to few images than to one fitted to all. With five folds, scores are
 # calibrated by models fitted to four fifths.
 MOST_FOLDS = 5
-ENOUGH_IMAGES = 40  # to fit to when a measure is judged; two folds are used if half of the images are as many
 
 
 def fold_of_each(number: int, folds: int) -> Tensor:
@@ -28,37 +27,6 @@ def fold_of_each(number: int, folds: int) -> Tensor:
         The fold of each image, of shape (number,).
     """
     return torch.arange(number) * min(BLOCKS, number) // number % folds
-
-
-def judging_folds(number: int) -> int:
-    """Choose into how many folds images are divided that are judged by what is learnt from the other folds.
-
-    Args:
-        number: How many images there are.
-
-    Returns:
-        Two, whose halves judge each other, or as many as leave enough images to learn from: half of ten photographs
-        knows little of what all ten would tell. Where there are four images or more, each fold has two, so that
-        anomalies can be pasted from one into the other.
-    """
-    enough = (folds for folds in range(2, MOST_FOLDS) if number * (folds - 1) >= ENOUGH_IMAGES * folds)
-    return max(2, min(next(enough, MOST_FOLDS), number // 2))
-
-
-def another_of_the_fold(number: int) -> Tensor:
-    """Find another image for each, of the same one of the judging folds, and far away in it.
-
-    Args:
-        number: How many images there are.
-
-    Returns:
-        Indices of shape (number,); an image that is alone in its fold has itself.
-    """
-    folds, others = fold_of_each(number, judging_folds(number)), torch.arange(number)
-    for fold in folds.unique():
-        members = (folds == fold).nonzero()[:, 0]
-        others[members] = members.roll(len(members) // 2)
-    return others
 
 
 def cross_fold_scores(

@@ -1,41 +1,63 @@
-"""What measures of normality have in common: the features they look at, and how unusual is unusual."""
+"""What the measures of normality have in common: how unusual is unusual. Not in the paper."""
 
-from collections.abc import Iterable, Sequence
+import math
 from typing import ClassVar
 
 import torch
 from anomalib.models.components import DynamicBufferMixin
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-FEATURES = 100  # channels that are looked at, as in PaDiM
-LARGEST_SIDE = 32  # cells of the grid of places
-# What normal images are taken to vary by at the least, so that neither few images nor rounding raise alarms: a share
-# of the median of what is measured, half of what was seen on real data.
+# What normal images are taken to vary by at the least, so that few images raise no alarms: a share of the median of
+# what is measured, half of what was seen on real data.
 LEAST_RELATIVE_SPREAD = 0.1
 LEAST_SCALE = 0.01  # of the channels' mean: ReLU leaves some channels dead
-STEEPNESS = 1.5  # log odds for each spread above the median
+STEEPNESS = 2.0  # the power of what is measured by which odds grow
+TOLERANCE = 2.0  # spreads above the median at which the odds are even, before the threshold is calibrated
+
+
+def log_odds(unusual: Tensor, median: Tensor, spread: Tensor) -> Tensor:
+    """Turn how unusual something is into the log odds that it is anomalous.
+
+    Odds grow with the square of what is measured: never so fast that far anomalies could no longer be told from farther
+    ones, and fast enough that where opinions' odds are added up, the loudest decides.
+
+    Args:
+        unusual: What was measured, of any shape.
+        median: What is usual for normal images.
+        spread: How far the ninth decile of normal images is above that.
+
+    Returns:
+        Log odds of the same shape; 0 where it is ``TOLERANCE`` spreads above the median.
+    """
+    deviation = (unusual - median) / spread
+    growth = torch.log1p(deviation.clamp(min=0.0)) + deviation.clamp(max=0.0)
+    return STEEPNESS * growth - STEEPNESS * math.log1p(TOLERANCE)
+
+
+def usual(unusual: Tensor, least_spread: float) -> tuple[Tensor, Tensor]:
+    """Learn how unusual normal images are that were not learnt from.
+
+    Args:
+        unusual: What was measured of each, of shape (B,).
+        least_spread: What they are taken to vary by at the least.
+
+    Returns:
+        Median, and how far the ninth decile is above it.
+    """
+    median = unusual.median()
+    return median, (unusual.quantile(0.9) - median).clamp(min=least_spread)
 
 
 class Measure(DynamicBufferMixin):
-    """What is learnt from chosen features of normal images.
+    """What is learnt of normal images' features."""
 
-    Args:
-        channels: Channels of the encoder's maps at strides 8 and 16.
-    """
-
-    name: ClassVar[str]  # its option is model.normality.<name>
-    least_separation: ClassVar[float]  # a measure with a lower AUROC of simulated anomalies is left out
+    name: ClassVar[str]  # as in the option model.normality.measures
     dynamic_buffers: ClassVar[tuple[str, ...]]  # their shapes depend on the images; empty until they are fitted
-    selected: Tensor
     median: Tensor
     spread: Tensor
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        # always the same ones: they belong to the method, not to a run
-        order = torch.randperm(sum(channels), generator=torch.Generator().manual_seed(0))
-        self.register_buffer("selected", order[:FEATURES].sort().values)  # (C,)
         for name in self.dynamic_buffers:
             self.register_buffer(name, torch.empty(0))
         self.register_buffer("median", torch.tensor(0.0))
@@ -53,34 +75,6 @@ class Measure(DynamicBufferMixin):
         self.median.fill_(0)
         self.spread.fill_(1)
 
-    @torch.no_grad()
-    def gather(self, pyramids: Iterable[Sequence[Tensor]]) -> Tensor:
-        """Keep what normal images are described by.
-
-        Args:
-            pyramids: Feature maps of images, batch by batch; the last two of each are those at strides 8 and 16, of
-                shape (B, C_l, H_l, W_l).
-
-        Returns:
-            Features of shape (images, C, H, W), the same for all measures of an encoder.
-        """
-        return torch.cat([self.select(pyramid) for pyramid in pyramids])
-
-    def select(self, pyramid: Sequence[Tensor], grid: tuple[int, int] | None = None) -> Tensor:
-        """Choose channels of a feature pyramid.
-
-        Args:
-            pyramid: Feature maps; the last two are those at strides 8 and 16, of shape (B, C_l, H_l, W_l).
-            grid: Cells along height and width; as many as the map at stride 8 has, 32 at the most, if left out.
-
-        Returns:
-            The chosen channels on the grid, of shape (B, C, H, W).
-        """
-        fine = pyramid[-2]
-        grid = grid or (min(fine.shape[-2], LARGEST_SIDE), min(fine.shape[-1], LARGEST_SIDE))
-        levels = [interpolate(level.to(self.median.dtype), grid, mode="bilinear") for level in pyramid[-2:]]
-        return torch.cat(levels, dim=1).index_select(1, self.selected)
-
     def calibrate(self, unusual: Tensor, least_spread: float) -> None:
         """Learn how unusual normal images are that the measure was not fitted to.
 
@@ -88,9 +82,12 @@ class Measure(DynamicBufferMixin):
             unusual: What was measured of each, of shape (B,).
             least_spread: What they are taken to vary by at the least.
         """
-        self.median = unusual.median()
-        least = (LEAST_RELATIVE_SPREAD * self.median).clamp(min=least_spread)
-        self.spread = torch.maximum(unusual.quantile(0.9) - self.median, least)
+        least = max(least_spread, LEAST_RELATIVE_SPREAD * unusual.median().item())
+        self.median, self.spread = usual(unusual, least)
+
+    def log_odds(self, unusual: Tensor) -> Tensor:
+        """Turn what was measured into the log odds of an anomaly, see :func:`log_odds`."""
+        return log_odds(unusual, self.median, self.spread)
 
 
 def at_least(scale: Tensor) -> Tensor:

@@ -1,57 +1,84 @@
-"""Normality: the measures that a model has, and what they say of images. Not in the paper."""
+"""Normality: a frozen backbone, the measures of its features, and what they say of images. Not in the paper."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from anomalib_slsg.normality.backbone import Features, FrozenBackbone, Grid
 from anomalib_slsg.normality.composition import Composition
 from anomalib_slsg.normality.options import NormalityOptions
-from anomalib_slsg.normality.places import Places
+from anomalib_slsg.normality.places import PlaceByPlace, Places, Whole
 
 
 class NormalityEvidence(NamedTuple):
     """What the fitted measures say.
 
     Attributes:
-        places: Log odds that a pixel is anomalous, of shape (B, 1, H, W); ``None`` where that is not measured.
-        composition: Evidence that an image is anomalous, in log odds, of shape (B,); ``None`` likewise.
+        image: Log odds that an image is anomalous, of shape (B,).
+        pixels: Log odds that a pixel is, of shape (B, 1, H, W); ``None`` where *places* is not measured.
     """
 
-    places: Tensor | None
-    composition: Tensor | None
+    image: Tensor
+    pixels: Tensor | None
 
 
 class Normality(nn.Module):
-    """The measures of how unusual an encoder's features are, fitted or not.
+    """The measures of how unusual an image is, fitted or not.
 
     Args:
-        channels: Channels of the encoder's maps at strides 8 and 16.
-        options: Which measures there are.
+        options: The backbone, and which measures there are, at least one.
     """
 
-    def __init__(self, channels: Sequence[int], options: NormalityOptions) -> None:
+    def __init__(self, options: NormalityOptions) -> None:
         super().__init__()
-        self.places = Places(channels) if "places" in options.measures else None
-        self.composition = Composition(channels) if "composition" in options.measures else None
+        self.backbone = FrozenBackbone(options.backbone)
+        self.places = Places() if "places" in options.measures else None
+        self.whole = Whole() if "whole" in options.measures else None
+        self.composition = Composition() if "composition" in options.measures else None
 
     @property
-    def measures(self) -> list[Places | Composition]:
+    def measures(self) -> list[Places | Whole | Composition]:
         """All of them, fitted or not."""
-        return [measure for measure in (self.places, self.composition) if measure is not None]
+        return [measure for measure in (self.places, self.whole, self.composition) if measure is not None]
 
-    def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> NormalityEvidence:
-        """Tell what the fitted measures say.
+    @property
+    def fitted(self) -> bool:
+        """Whether normal images have been seen."""
+        return any(measure.fitted for measure in self.measures)
+
+    def describe(self, backbone: nn.Module, images: Tensor) -> Features:
+        """Describe images on the grids that measures were fitted on.
 
         Args:
-            pyramid: Feature maps; the last two are those at strides 8 and 16.
-            size: Height and width of the images in pixels.
+            backbone: Normality's own, or a faster copy of it.
+            images: Normalised images of shape (B, 3, H, W).
+
+        Returns:
+            Features.
+        """
+        return backbone(images, _grid(self.places), _grid(self.whole))
+
+    def forward(self, features: Features, size: tuple[int, int]) -> NormalityEvidence:
+        """Tell what the fitted measures say: an image is anomalous for any of their reasons, so odds add up.
+
+        Args:
+            features: From the backbone.
+            size: Height and width of the map.
 
         Returns:
             The evidence.
         """
-        places, composition = self.places, self.composition
-        return NormalityEvidence(
-            places(pyramid, size) if places is not None and places.fitted else None,
-            composition(pyramid) if composition is not None and composition.fitted else None,
-        )
+        opinions, pixels = [], None
+        if self.places is not None and self.places.fitted:
+            image, pixels = self.places(features.fine, size)
+            opinions.append(image)
+        if self.whole is not None and self.whole.fitted:
+            opinions.append(self.whole(features.coarse))
+        if self.composition is not None and self.composition.fitted:
+            opinions.append(self.composition(features.fine))
+        return NormalityEvidence(torch.logsumexp(torch.stack(opinions), dim=0), pixels)
+
+
+def _grid(measure: PlaceByPlace | None) -> Grid | None:
+    return None if measure is None or not measure.fitted else (measure.mean.shape[-2], measure.mean.shape[-1])

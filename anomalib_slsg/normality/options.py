@@ -1,36 +1,63 @@
-"""Options of normality, as plain data for YAML, the command line and checkpoints."""
+"""Options of normality and of the calibration, as plain data for YAML, the command line and checkpoints."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from anomalib_slsg.utils.options import Options, choice
+from anomalib_slsg.utils.options import Options, number
+from anomalib_slsg.utils.validation import check_choice
 
-Use = bool | Literal["auto"]
+MEASURES = ("places", "whole", "composition")
+
+
+def _check_measures(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"{name} must be a list of {', '.join(MEASURES)}, or an empty one, got {value!r}")
+    for each in value:
+        check_choice(name, each, MEASURES)
+    return tuple(each for each in MEASURES if each in value)
 
 
 @dataclass(frozen=True)
 class NormalityOptions(Options):
-    """Which measures of how unusual features are join what SegNet finds. Not in the paper, whose network has none.
+    """What measures how unusual an image is, beside SegNet. Not in the paper, whose network has none.
 
-    Each is ``true`` (always), ``false`` (never) or ``auto``: where it tells simulated anomalies from normal images.
-    They need two normal images or more. With either of them, INT8 exports leave the encoder unquantised, because
-    whitening magnifies rounding errors.
+    Nothing is trained for it: a frozen network describes the training images, and an image is as unusual as its
+    description is far from theirs. It needs two normal images or more.
 
     Args:
-        places: How far the encoder's features are from those of normal images at the same place. It adds to the map and
-            to the image score.
-        composition: How unusual it is what the image is made of, wherever its parts lie: one too many, or one that does
-            not belong to the others. It adds to the image score only.
+        backbone: Name of a timm CNN with features at strides 8, 16 and 32. It is not SegNet's, and stays frozen.
+        encoder_weights: Its weights: ``imagenet``, the path of a state dict, or ``null`` (random, for tests; on the
+            command line ``--model.normality '{encoder_weights: null}'``).
+        measures: Which measures there are; none leaves SegNet alone. ``places``: what lies at each place, which also
+            gives a map. ``whole``: what larger regions show. ``composition``: what the image is made of, wherever its
+            parts lie.
 
     Raises:
-        ValueError: If a value is none of the three.
+        ValueError: If a measure is none of the three.
     """
 
     group: ClassVar[str] = "normality"
-    places: Use = choice("auto", (True, False, "auto"))
-    composition: Use = choice("auto", (True, False, "auto"))
+    backbone: str = "tf_efficientnet_lite0"
+    encoder_weights: str | None = "imagenet"
+    measures: tuple[str, ...] = field(default=MEASURES, metadata={"check": _check_measures})
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """Names of the measures that a model with these options has, whether or not they come to be used."""
-        return tuple(name for name in ("places", "composition") if getattr(self, name) is not False)
+
+@dataclass(frozen=True)
+class CalibrationOptions(Options):
+    """The promised rate of false alarms.
+
+    A tenth of the normal images, ten at the least where there are forty or more, is kept from training and judged by
+    the trained model. Its scores are shifted so that 0.5 is the threshold with the promised rate.
+
+    Args:
+        false_alarm_rate: Share of normal images that may be called anomalous, in (0, 0.5]; the same share may have any
+            pixel marked. ``null`` (on the command line ``--model.calibration '{false_alarm_rate: null}'``) keeps no
+            images, and leaves scores as they are.
+
+    Raises:
+        ValueError: If the rate lies outside its range.
+    """
+
+    group: ClassVar[str] = "calibration"
+    false_alarm_rate: float | None = number(0.05, "(0, 0.5]", optional=True)

@@ -25,7 +25,7 @@ def offsets(
         device: Where the encoder is.
 
     Returns:
-        Pixels down and to the right for each of the last two maps, of shape (2, 2); zeros where nothing depends on the
+        Pixels down and to the right for each of the first two maps, of shape (2, 2); zeros where nothing depends on the
         image.
     """
     generator = torch.Generator().manual_seed(0)
@@ -36,7 +36,7 @@ def offsets(
         noise = torch.randn(1, 3, height, width, generator=generator).to(device)
         with torch.enable_grad():
             pixels = noise.requires_grad_()
-            levels = encoder(pixels)[-2:]
+            levels = encoder(pixels)[:2]
             for number, level in enumerate(levels):
                 dependences[number] += _squared_derivatives(level, pixels, generator)
         cells = [(level.shape[-2], level.shape[-1]) for level in levels]

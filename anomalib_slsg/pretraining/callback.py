@@ -18,6 +18,7 @@ from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
 from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.processes import share_buffers
 from anomalib_slsg.utils.progress import progress_bar
 from anomalib_slsg.utils.seeding import seeded, stream
 
@@ -70,6 +71,10 @@ class GenerativePretraining(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pre-train, or load what an earlier pre-training left."""
         model = cast("Host", pl_module)
+        model.fit_normality()
+        if not model.model.segments:
+            logger.info("Pre-training skipped: optimizer.iterations is 0.")
+            return
         if self.options.epochs == 0 or bool(model.encoder_ready):
             reason = "pretraining.epochs is 0" if self.options.epochs == 0 else "the encoder is pre-trained already"
             logger.info("Pre-training skipped: %s.", reason)
@@ -215,9 +220,7 @@ def reestimate_batch_norm(model: Host) -> None:
     parts = (model.model.normalise(part.to(model.device)) for part in images.in_parts(torch.arange(len(images))))
     with model.model.fast_autocast():
         update_bn(parts, encoder)
-    if torch.distributed.is_initialized():  # processors round differently
-        for buffer in encoder.buffers():
-            torch.distributed.broadcast(buffer, src=0)
+    share_buffers(encoder)
 
 
 def _state_file(trainer: Trainer) -> Path | None:

@@ -30,6 +30,7 @@ class HostNetwork(Protocol):
     """The host's network, whose encoder is trained."""
 
     seg_net: SegNet
+    segments: bool
     normalise: Callable[[Tensor], Tensor]
     fast_autocast: Callable[[], AbstractContextManager]
 
@@ -52,3 +53,6 @@ class Host(Protocol):
     fit_seed: int
     normal_images: ImageCollection
     shows_progress: bool
+
+    def fit_normality(self) -> None:
+        """Fit what needs no training, which comes before everything else."""

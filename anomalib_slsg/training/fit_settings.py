@@ -1,15 +1,17 @@
 """Sets trainer and data module up for the paper's training, and restores them afterwards."""
 
+import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from anomalib_slsg.data.training_images import stand_in
+from anomalib_slsg.data.training_images import kept_for_calibration, stand_in
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from anomalib_slsg.training.schedule import (
@@ -20,10 +22,12 @@ from anomalib_slsg.training.schedule import (
     refuse_unsupported,
     repetitions,
 )
+from anomalib_slsg.utils.files import write_atomically
 from anomalib_slsg.utils.seeding import stream
 
 logger = logging.getLogger(__name__)
 
+CARD = "calibration.json"
 ORDER_STREAM = 102  # of SegNet's batches, apart from the streams of pre-training and simulation
 
 
@@ -36,11 +40,14 @@ class FitSettings(Callback):
     Args:
         options: The length of the training, and its batch size, where the user gives none.
         seed: Seed of the fit; that of PyTorch's generator in the first process if left out.
+        calibrates: Whether images are kept from training for calibration.
         free_images: Frees the memory of the training images.
     """
 
-    def __init__(self, options: OptimizerOptions, seed: int | None, free_images: Callable[[], None]) -> None:
-        self._options, self._given_seed = options, seed
+    def __init__(
+        self, options: OptimizerOptions, seed: int | None, calibrates: bool, free_images: Callable[[], None]
+    ) -> None:
+        self._options, self._given_seed, self._calibrates = options, seed, calibrates
         self._free_images = free_images
         self._undo = ExitStack()
         self.seed = 0
@@ -57,6 +64,10 @@ class FitSettings(Callback):
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, AnomalibDataModule):
             self._set_data(trainer, datamodule)
+        elif self._calibrates:
+            logger.warning(
+                "calibration is left out: images can be kept from training with one of anomalib's data modules only."
+            )
         model: Any = pl_module
         learns = not isinstance(model.post_processor, ProbabilityPostProcessor | None)
         metrics = len(getattr(model.evaluator, "val_metrics", ()))
@@ -64,6 +75,16 @@ class FitSettings(Callback):
             logger.info("Validation while training is skipped: no metric or threshold depends on it.")
             self._undo.callback(setattr, trainer, "limit_val_batches", trainer.limit_val_batches)
             trainer.limit_val_batches = 0
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what the calibration promises, and write its card beside the checkpoints."""
+        calibration = cast("Any", pl_module).model.calibration
+        if not calibration.calibrated or not trainer.is_global_zero:
+            return
+        logger.info(calibration.sentence())
+        if folder := getattr(trainer.checkpoint_callback, "dirpath", None):
+            card = json.dumps(calibration.card(), indent=2)
+            write_atomically(Path(folder) / CARD, lambda path: path.write_text(card, encoding="utf-8"))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give back after success."""
@@ -75,8 +96,10 @@ class FitSettings(Callback):
 
     def _set_length(self, trainer: Trainer) -> None:
         self._undo.callback(limit_training, trainer, trainer.max_epochs, trainer.max_steps)
-        if is_unlimited(trainer):
-            steps = self._options.iterations
+        steps = self._options.iterations
+        if steps == 0:
+            limit_training(trainer, -1, 1)  # nothing is trained, but Lightning calls its hooks and writes checkpoints
+        elif is_unlimited(trainer):
             logger.info("Training for %d iterations; trainer.max_steps or trainer.max_epochs changes it.", steps)
             limit_training(trainer, -1, steps)
 
@@ -88,5 +111,8 @@ class FitSettings(Callback):
             )
             self._undo.callback(setattr, datamodule, "train_batch_size", datamodule.train_batch_size)
             datamodule.train_batch_size = self._options.batch_size
-        repeat = repetitions(trainer, len(datamodule.train_data), datamodule.train_batch_size)
-        self._undo.enter_context(stand_in(datamodule, repeat, stream(self.seed, ORDER_STREAM)))
+        number = len(datamodule.train_data)
+        kept = kept_for_calibration(number) if self._calibrates else None
+        number -= 0 if kept is None else len(kept)
+        repeat = repetitions(trainer, number, datamodule.train_batch_size)
+        self._undo.enter_context(stand_in(datamodule, repeat, stream(self.seed, ORDER_STREAM), kept))

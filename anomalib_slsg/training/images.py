@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from anomalib.data import AnomalibDataModule, ImageBatch
 from anomalib.data.datasets import AnomalibVideoDataset
@@ -18,15 +18,27 @@ from anomalib_slsg.data.training_images import TrainingImages
 logger = logging.getLogger(__name__)
 
 
+class GatheredImages(NamedTuple):
+    """Normal images of a fit.
+
+    Attributes:
+        training: Those that are trained with.
+        kept: Those that are kept for calibration, if there are any.
+    """
+
+    training: NormalImages
+    kept: NormalImages | None
+
+
 def gather_images(
     loader: DataLoader, transform: nn.Module | None, cache_gibibytes: float, show_progress: bool
-) -> NormalImages:
-    """Read the training images, and keep them in memory if they fit.
+) -> GatheredImages:
+    """Read the normal images, and hold them in memory if they fit.
 
     Args:
         loader: The trainer's loader of training images.
         transform: The pre-processor's transform, if there is one.
-        cache_gibibytes: Largest size of what is kept.
+        cache_gibibytes: Largest size of what is held.
         show_progress: Show a progress bar.
 
     Returns:
@@ -40,14 +52,20 @@ def gather_images(
         raise ValueError(
             f"the training set, a {type(dataset).__name__}, has clips of videos; this model takes single images"
         )
-    images = NormalImages(
-        dataset,
-        cast("Callable[[list], ImageBatch]", loader.collate_fn),
-        transform=transform,
-        num_workers=loader.num_workers,
-        cache_gibibytes=cache_gibibytes,
-        show_progress=show_progress,
-    )
+    own: Any = loader.dataset if isinstance(loader.dataset, TrainingImages) else None
+
+    def read(images: Any) -> NormalImages:
+        return NormalImages(
+            images,
+            cast("Callable[[list], ImageBatch]", loader.collate_fn),
+            transform=transform,
+            num_workers=loader.num_workers,
+            cache_gibibytes=cache_gibibytes,
+            show_progress=show_progress,
+        )
+
+    images = read(dataset if own is None else own.for_training)
+    kept = read(own.for_calibration) if own is not None and own.for_calibration is not None else None
     is_own_collate = loader.collate_fn == getattr(loader.dataset, "collate_fn", None)
     if isinstance(loader.dataset, TrainingImages) and images.cache is not None and is_own_collate:
         loader.dataset.keep(images.cache, transform)
@@ -59,7 +77,7 @@ def gather_images(
     if len(images) == 1:
         logger.warning("There is one training image. Logical anomalies, which mix two, are left out; give more images.")
     warn_of_deep_images(getattr(samples, "image_path", ()))
-    return images
+    return GatheredImages(images, kept)
 
 
 def update_augmentations(model: LightningModule) -> None:

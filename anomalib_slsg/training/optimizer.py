@@ -22,7 +22,8 @@ class OptimizerOptions(Options):
         momentum: Momentum of SGD, in [0, 1). Not in the paper.
         weight_decay: Weight decay of SGD, not negative. Not in the paper.
         iterations: Training steps if the trainer has neither ``max_steps`` nor ``max_epochs``. 1,000 epochs,
-            Lightning's default, count as not given, and so do unlimited epochs.
+            Lightning's default, count as not given, and so do unlimited epochs. 0 leaves out SegNet and its
+            pre-training, whatever the trainer says: normality judges alone.
         batch_size: Normal images per step; as many simulated ones are added. Used only if the data module still has
             its default batch size (32 in most).
 
@@ -34,7 +35,7 @@ class OptimizerOptions(Options):
     learning_rate: float = number(0.04, "(0, inf)")
     momentum: float = number(0.9, "[0, 1)")
     weight_decay: float = number(3e-5, "[0, inf)")
-    iterations: int = number(3500, "[1, inf)")
+    iterations: int = number(3500, "[0, inf)")
     batch_size: int = number(4, "[1, inf)")
 
 

@@ -6,6 +6,7 @@ import logging
 from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
+from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,21 @@ def refuse_unsupported(trainer: Trainer) -> None:
     if trainer.ckpt_path is None and trainer.global_step > 0:
         raise ValueError(
             f"this trainer has trained {trainer.global_step} steps before; make a new Engine for each training"
+        )
+
+
+def refuse_synchronised_norms(model: nn.Module) -> None:
+    """Refuse batch norm that is synchronised between processes.
+
+    Args:
+        model: The model as the trainer has made it.
+
+    Raises:
+        ValueError: If it has such batch norm.
+    """
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        raise ValueError(
+            "trainer.sync_batchnorm is not supported: it drops the activations of EfficientNets; leave it out"
         )
 
 

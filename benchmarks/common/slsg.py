@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.normality.fitting import NormalityFitting
 from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.normality.places import EXAMPLES
 from anomalib_slsg.pretraining.options import PretrainingOptions
@@ -52,17 +54,32 @@ def papers_slsg(size: int, **options: Any) -> Slsg:
     return Slsg(**merge({**read_config("model/paper"), "encoder_weights": None, "image_size": (size, size)}, options))
 
 
-def slsg_with_distance(size: int, composition: bool = False) -> Slsg:
-    """Give SLSG with the distance of features, and perhaps composition, fitted to noise."""
-    model = papers_slsg(size, normality={"places": True, "composition": composition}).eval()
-    measures = model.model.normality.measures
-    with torch.no_grad():
-        # as many images as there are examples at each place
-        batches = (torch.rand(FITTING_IMAGES, 3, size, size) for _ in range(EXAMPLES // FITTING_IMAGES))
-        features = measures[0].gather(map(model.model.seg_net.encoder, batches))
-        for measure in measures:
-            measure.fit(features)
+def slsg_with_normality(size: int, *measures: str) -> Slsg:
+    """Give the default SLSG with random weights, and with some measures of normality fitted to noise."""
+    given = NormalityOptions(encoder_weights=None, measures=measures)
+    model = Slsg(encoder_weights=None, image_size=(size, size), normality=given).eval()
+    normality = model.model.normality
+    assert normality is not None
+    images = cast("NormalImages", _Noise(size))
+    NormalityFitting(images, model.model.normalise, model.device).fit(normality, torch.Generator().manual_seed(0))
     return model
+
+
+class _Noise:
+    """As many images as there are examples at each place."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return EXAMPLES
+
+    def spread_evenly(self, most: int) -> torch.Tensor:
+        return torch.arange(min(most, EXAMPLES))
+
+    def in_parts(self, indices: torch.Tensor) -> Iterator[torch.Tensor]:
+        for part in indices.split(FITTING_IMAGES):
+            yield torch.rand(len(part), 3, self.size, self.size)
 
 
 def untrained_network(backbone: str, bfloat16: bool) -> SlsgModel:
@@ -72,14 +89,15 @@ def untrained_network(backbone: str, bfloat16: bool) -> SlsgModel:
         backbone: Encoder.
         bfloat16: Compute in it.
     """
-    nothing = NormalityOptions(places=False, composition=False)
+    nothing = NormalityOptions(measures=())
     return SlsgModel(backbone, normality=nothing, auto_bfloat16=bfloat16)
 
 
 def slsg_without_pretraining(size: int) -> Slsg:
     """Give SLSG with random weights, whose fit begins with SegNet."""
     nothing = PretrainingOptions(epochs=0)
-    return Slsg(encoder_weights=None, pretraining=nothing, image_size=(size, size), seed=0)
+    options = NormalityOptions(encoder_weights=None)
+    return Slsg(encoder_weights=None, pretraining=nothing, image_size=(size, size), normality=options, seed=0)
 
 
 def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int, int]:
@@ -94,6 +112,8 @@ def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int
     """
     epochs = options.get("pretraining", {}).get("epochs", PretrainingOptions().epochs)
     iterations = options.get("optimizer", {}).get("iterations", OptimizerOptions().iterations)
+    if iterations == 0:
+        return 0, 0
     return epochs, iterations if max_steps is None else max_steps
 
 

@@ -19,12 +19,13 @@ from anomalib.models import AnomalibModule, Draem, EfficientAd, Padim, Patchcore
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
+from anomalib_slsg.normality.options import MEASURES
 from benchmarks.common.slsg import (
     FITTING_IMAGES,
     LEARNT_BUFFERS,
     papers_slsg,
     read_config,
-    slsg_with_distance,
+    slsg_with_normality,
 )
 
 LITE = "tf_efficientnet_lite0"
@@ -68,8 +69,7 @@ def _pre_processor(size: int, normalise: bool = True) -> PreProcessor:
 
 METHODS: dict[str, Callable[[int], AnomalibModule]] = {
     "SLSG": papers_slsg,
-    "SLSG + distance": slsg_with_distance,
-    "SLSG default": partial(slsg_with_distance, composition=True),
+    "SLSG default": lambda size: slsg_with_normality(size, *MEASURES),
     "SLSG fast": lambda size: papers_slsg(size, **read_config("model/fast")),
     "SLSG Lite0": partial(papers_slsg, backbone=LITE),
     "PaDiM R18": padim,

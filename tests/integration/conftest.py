@@ -15,7 +15,6 @@ from anomalib.visualization.image import item_visualizer, visualizer
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.data.reading import ANOMALIB_READERS, read_deep_images
-from anomalib_slsg.normality.options import NormalityOptions
 from tests.support.commands import CommandOutput, run_anomalib
 from tests.support.models import tiny_slsg
 from tests.support.training import checkpoints_of, drawn_parts, quiet_engine
@@ -66,6 +65,7 @@ def model_arguments() -> list[str]:
         *("--model.backbone", "test_resnet"),
         *("--model.encoder_weights", "null"),
         *("--model.image_size", "[32,32]"),
+        *("--model.normality", "{backbone: test_resnet, encoder_weights: null}"),
         *("--model.pretraining.epochs", "1"),
         *("--model.pretraining.mask_ratio", "0.6"),
         *("--model.simulation.grid_cells", "4"),
@@ -166,8 +166,8 @@ class Fitted:
 def fitted(
     make_model: MakeModel, make_engine: MakeEngine, make_folder: MakeFolder, tmp_path_factory: pytest.TempPathFactory
 ) -> Fitted:
-    """Two steps of pre-training and two of segmentation; with places, whatever they may tell of tiny images."""
-    model, datamodule = make_model(normality=NormalityOptions(places=True)), make_folder()
+    """Two steps of pre-training and two of segmentation."""
+    model, datamodule = make_model(), make_folder()
     engine = make_engine(tmp_path_factory.mktemp("fitted"), max_steps=2)
     engine.fit(model, datamodule)
     return Fitted(model, engine, datamodule)

@@ -26,7 +26,7 @@ TINY = {
     "encoder_weights": None,
     "network": {"decoder_channels": [8, 8, 8, 8]},
     "pretraining": {"epochs": 0},
-    "normality": {"places": True, "composition": True},
+    "normality": {"backbone": "regnetx_002", "encoder_weights": None},
 }
 
 
@@ -44,8 +44,8 @@ def _matrix(path: Path, category: str = "part", size: int = 32, seed: int = 3) -
             {
                 "name": "tiny SLSG",
                 "left_out": {
-                    "paper's tiny SLSG": ["places", "composition"],
-                    "tiny SLSG + distance": ["composition"],
+                    "paper's tiny SLSG": ["places", "whole", "composition"],
+                    "tiny SLSG + distance": ["whole", "composition"],
                 },
                 "class_path": "anomalib_slsg.Slsg",
                 "init_args": TINY,
@@ -599,10 +599,14 @@ def test_packaged_weights_fit_the_features_or_are_refused(tmp_path: Path) -> Non
     from benchmarks.accuracy.models import load_features, make_model, packaged_weights
 
     options = {"backbone": "tf_efficientnet_lite0", "layers": ["blocks.2", "blocks.4"], "pre_trained": False}
-    entry = {"class_path": "anomalib.models.Patchcore", "init_args": options, "feature_weights": "efficientnet_lite0"}
+    entry = {
+        "class_path": "anomalib.models.Patchcore",
+        "init_args": options,
+        "feature_weights": "tf_efficientnet_lite0",
+    }
     model = make_model(entry, (64, 64), seed=0)
     loaded = model.model.feature_extractor.feature_extractor.state_dict()
-    given = torch.load(packaged_weights("efficientnet_lite0"), weights_only=True)
+    given = torch.load(packaged_weights("tf_efficientnet_lite0"), weights_only=True)
     assert torch.equal(next(iter(loaded.values())), next(iter(given.values())))
     wrong = tmp_path / "wrong.pth"
     torch.save({"first": torch.zeros(3)}, wrong)

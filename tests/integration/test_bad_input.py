@@ -213,8 +213,10 @@ def test_imagenet_weights_need_no_network_before_fitting(
     with pytest.raises(ConnectionError) as caught:
         engine.fit(model, make_folder())
     said = str(caught.value)
-    assert said.startswith("the ImageNet weights of 'resnet18' could not be fetched")
-    assert "model.encoder_weights to the path of a state dict, or to null" in said
+    assert said.startswith(
+        "model.encoder_weights: the ImageNet weights of 'resnet18' are neither in the cache of the model"
+    )
+    assert "set model.encoder_weights to the path of a state dict (null gives random weights" in said
     assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
 
 
@@ -263,11 +265,10 @@ def test_contradictions_are_found_on_construction(options: dict[str, Any], messa
         ("model.image_size", (256,), r"must be a height and a width, or one number for both, got \(256,\)"),
         ("model.image_size", (256, 0), r"must be a whole number in \[16, inf\), got 0"),
         ("model.image_size", 0, r"must be a whole number in \[16, inf\), got 0"),
-        ("normality.places", "always", "must be one of True, False, auto, got 'always'"),
-        ("normality.places", 1, "must be one of True, False, auto, got 1"),
-        ("normality.composition", "always", "must be one of True, False, auto, got 'always'"),
+        ("normality.measures", ["parts"], "must be one of places, whole, composition, got 'parts'"),
+        ("calibration.false_alarm_rate", 0, r"must lie in \(0, 0.5\], got 0"),
         ("pretraining.epochs", -1, r"must be a whole number in \[0, inf\), got -1"),
-        ("optimizer.iterations", -1, r"must be a whole number in \[1, inf\), got -1"),
+        ("optimizer.iterations", -1, r"must be a whole number in \[0, inf\), got -1"),
         ("optimizer.batch_size", 0, r"must be a whole number in \[1, inf\), got 0"),
         ("optimizer.learning_rate", 0.0, r"must lie in \(0, inf\), got 0.0"),
         ("optimizer.momentum", 1.0, r"must lie in \[0, 1\), got 1.0"),

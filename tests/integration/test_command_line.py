@@ -40,7 +40,7 @@ def test_train_prints_every_metric_once(trained: "CommandOutput") -> None:
 
 def test_train_says_what_it_chose_itself(trained: "CommandOutput") -> None:
     assert "Training with 4 normal images a step; model.optimizer.batch_size, data.train_" in trained.sentence
-    assert "The encoder starts from random weights" in trained.sentence
+    assert "model.encoder_weights: 'test_resnet' has random weights" in trained.sentence
     assert "procedural colour textures take the place of DTD" in trained.sentence
 
 

@@ -12,9 +12,10 @@ from anomalib.deploy import CompressionType
 from anomalib.engine import Engine
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.normality import Normality
 from anomalib_slsg.normality.places import Places
 from tests.support.deployed import assert_deployed_alike, kind_before, operations_of
+from tests.support.models import tiny_normality
 from tests.support.paths import REPOSITORY
 from tests.support.trees import copy_images, resized
 
@@ -68,7 +69,7 @@ def loaded(fitted: "Fitted") -> Slsg:
 
 
 def _leave_out_normality(model: Slsg) -> None:
-    model.model.normality.places = model.model.normality.composition = None
+    model.model.normality = None
 
 
 # whitening magnifies the rounding of weights to 16 bits; test_normality.py quantises it
@@ -130,8 +131,14 @@ def test_quantised_models_leave_the_image_and_similarities_unrounded(
 
 
 @torch.no_grad()
-def _fit_to_noise(part: Places | Composition, encoder: torch.nn.Module) -> None:
-    part.fit(part.gather([encoder(torch.rand(12, 3, 32, 32))]))
+def _fit_to_noise(model: Slsg, measure: str) -> None:
+    """Have one measure alone, fitted."""
+    normality = model.model.normality = Normality(tiny_normality(measure)).eval()
+    features = normality.backbone(torch.rand(12, 3, 32, 32))
+    (part,) = normality.measures
+    part.fit(features.coarse if measure == "whole" else features.fine)
+    if isinstance(part, Places):
+        part.align((32, 32), torch.zeros(2))
 
 
 def test_quantisation_that_does_not_work_is_refused_at_once(
@@ -142,14 +149,12 @@ def test_quantisation_that_does_not_work_is_refused_at_once(
     assert not list(tmp_path.rglob("*.onnx"))
 
 
-@pytest.mark.parametrize("kept", ["places", "composition"])
+@pytest.mark.parametrize("kept", ["places", "whole", "composition"])
 def test_what_measures_features_stays_unrounded(
     kept: str, loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    """Each by itself: from the image to what is made of the distance nothing is rounded, but in the decoder."""
-    for part in {"places", "composition"} - {kept}:
-        setattr(loaded.model.normality, part, None)
-    _fit_to_noise(loaded.model.normality.measures[0], loaded.model.seg_net.encoder)
+    """Each by itself: from the image to what is made of the distance nothing is rounded, but in SegNet."""
+    _fit_to_noise(loaded, kept)
     exported = loaded.to_openvino(
         tmp_path, input_size=(32, 32), compression_type=CompressionType.INT8_PTQ, datamodule=make_folder()
     )
@@ -167,9 +172,9 @@ def test_what_measures_features_stays_unrounded(
         if name in before:
             before.update(producers[name])
     kinds = [operations[name].get_type_name() for name in after | before]
-    assert kinds.count("Convolution") > 5  # the encoder's
+    assert kinds.count("Convolution") > 5  # the backbone's
     assert "FakeQuantize" not in kinds
-    assert "FakeQuantize" in {operation.get_type_name() for operation in operations.values()}  # the decoder's
+    assert "FakeQuantize" in {operation.get_type_name() for operation in operations.values()}  # SegNet's
 
 
 @pytest.mark.parametrize(
@@ -192,9 +197,7 @@ def test_composition_stays_in_32_bits_where_openvino_computes_in_16(
     """From the choice of channels to the image score, but for the softmax."""
     import openvino
 
-    composition = loaded.model.normality.composition
-    assert composition is not None
-    _fit_to_noise(composition, loaded.model.seg_net.encoder)
+    _fit_to_noise(loaded, "composition")
     exported = loaded.to_openvino(
         tmp_path, input_size=input_size, compression_type=compression, datamodule=make_folder()
     )

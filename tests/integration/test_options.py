@@ -30,9 +30,10 @@ GIVEN: dict[str, dict[str, Any]] = {
     "simulation": {"noise": "rectangle", "structural_opacity": [0.5, 1.0]},
     "loss": {"l1_weight": 0.0},
     "optimizer": {"iterations": 10, "learning_rate": 0.01},
-    "normality": {"places": False, "composition": True},
+    "normality": {"backbone": "test_efficientnet", "encoder_weights": None, "measures": ["composition"]},
+    "calibration": {"false_alarm_rate": 0.1},
 }
-TINY = {name: value for name, value in TINY_OPTIONS.items() if name != "image_size"}
+TINY = {name: value for name, value in TINY_OPTIONS.items() if name not in {"image_size", "normality"}}
 
 
 class Maker:
@@ -57,7 +58,8 @@ class Maker:
         """By arguments, each option by itself."""
         arguments = ["--model", "anomalib_slsg.Slsg"]
         for name, value in {**TINY, **options}.items():
-            group = isinstance(value, dict)
+            # jsonargparse takes null in a group for the string "None" unless the group is given as one
+            group = isinstance(value, dict) and None not in value.values()
             for key, each in (
                 {f"{name}.{key}": each for key, each in value.items()} if group else {name: value}
             ).items():
@@ -92,6 +94,7 @@ def _groups(model: Slsg) -> dict[str, Options]:
         "loss": model.loss.options,
         "optimizer": model.optimizer_options,
         "normality": model.normality,
+        "calibration": model.calibration,
     }
 
 

@@ -18,7 +18,14 @@ from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.options import as_options, check_same_network
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
-from tests.support.models import NO_PRETRAINING, PLACES, TINY_OPTIONS, assert_same_weights, seeded_slsg, weights_of
+from tests.support.models import (
+    NO_PRETRAINING,
+    TINY_OPTIONS,
+    assert_same_weights,
+    seeded_slsg,
+    tiny_normality,
+    weights_of,
+)
 from tests.support.training import drawn_loco
 
 pytestmark = pytest.mark.slow
@@ -167,7 +174,7 @@ def test_same_seed_same_weights(
 ) -> None:
     weights = {}
     for seed in (1, 2):
-        model = make_model(seed=seed, normality=NormalityOptions(places=True))
+        model = make_model(seed=seed, normality=tiny_normality("places"))
         make_engine(tmp_path, max_steps=2).fit(model, make_folder())
         weights[seed] = model.model.state_dict()
     first = fitted.model.model.state_dict()
@@ -268,9 +275,11 @@ def test_other_network_than_the_checkpoint_s_is_refused(
 def test_a_model_with_other_measures_than_the_checkpoint_s_is_refused(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", fitted: "Fitted", tmp_path: Path
 ) -> None:
-    told = "trained with model.normality.measures=('places', 'composition'), not ('places',): give the options"
+    told = "trained with model.normality.measures=('places', 'whole', 'composition'), not ('whole',): give the options"
     with pytest.raises(ValueError, match=re.escape(told)):
-        make_engine(tmp_path).test(make_model(normality=PLACES), make_folder(), ckpt_path=fitted.checkpoint)
+        make_engine(tmp_path).test(
+            make_model(normality=tiny_normality("whole")), make_folder(), ckpt_path=fitted.checkpoint
+        )
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(NetworkOptions)])

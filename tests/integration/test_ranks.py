@@ -22,7 +22,6 @@ def test_ranks_agree_without_a_common_seed(folder_tree: Path, tmp_path: Path) ->
     # batch norm sees the images of its own process
     common = [name for name in first if "running_" not in name or "encoder" in name]
     assert {name: first[name] for name in common} == {name: second[name] for name in common}
-    # the first one's verdict was to add both
     assert first["normality.places.examples"] != 0
     assert first["normality.composition.words"] != 0
     seen = [name for name in first if "running_mean" in name and "encoder" not in name]

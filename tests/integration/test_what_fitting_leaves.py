@@ -24,11 +24,10 @@ from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.data.training_images import TrainingImages
-from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.training.optimizer import OptimizerOptions
-from tests.support.models import NO_NORMALITY, NO_PRETRAINING, seeded_slsg, weights_of
+from tests.support.models import NO_NORMALITY, NO_PRETRAINING, seeded_slsg, tiny_normality, weights_of
 from tests.support.training import drawn_loco
 from tests.support.trees import copy_images
 from tests.support.watching import SeenImages
@@ -110,7 +109,7 @@ def test_other_images_bring_other_measures(
     """A model of one product that is fitted to another must not judge it by the first."""
     dark = tmp_path / "dark"
     copy_images(folder_tree / "good", dark, change=lambda image: image // 2)
-    model = make_model(normality=NormalityOptions(places=True))
+    model = make_model(normality=tiny_normality("places"))
     make_engine(tmp_path / "first", max_steps=1, logger=False).fit(model, make_folder())
     places = model.model.normality.places
     assert places is not None

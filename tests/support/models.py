@@ -11,20 +11,27 @@ from torch import Tensor, nn
 from anomalib_slsg import Slsg, SlsgModel
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.networks import NetworkOptions
-from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.normality.options import MEASURES, CalibrationOptions, NormalityOptions
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from tests.support.training import quiet_trainer
 
+NO_PRETRAINING = PretrainingOptions(epochs=0)
+
+
+def tiny_normality(*measures: str) -> NormalityOptions:
+    """Normality by a tiny backbone with random weights; all measures if none is named."""
+    return NormalityOptions("test_efficientnet", encoder_weights=None, measures=measures or MEASURES)
+
+
+NO_NORMALITY = NormalityOptions(measures=())
+NO_CALIBRATION = CalibrationOptions(false_alarm_rate=None)
 TINY_OPTIONS = {
     "backbone": "test_efficientnet",
     "encoder_weights": None,
     "image_size": (32, 32),
+    "normality": tiny_normality(),
     "visualizer": False,
 }
-NO_PRETRAINING = PretrainingOptions(epochs=0)
-NO_NORMALITY = NormalityOptions(places=False, composition=False)
-PLACES = NormalityOptions(places=True, composition=False)
-COMPOSITION = NormalityOptions(places=False, composition=True)
 # Table 6's experiments with the SG block
 SG_SWITCHES: dict[str, dict[str, Any]] = {
     "experiment 3": {"graph": False},

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from anomalib_slsg.networks.options import NetworkOptions
-from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.normality.options import MEASURES, CalibrationOptions, NormalityOptions
 from anomalib_slsg.options import LossOptions, as_options, check_same_network, plain
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
 from anomalib_slsg.synthetic_loco.tree import TreePlan
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from anomalib_slsg.utils.options import Options
-from tests.support.models import COMPOSITION, NO_NORMALITY, PLACES
+from tests.support.models import NO_NORMALITY, tiny_normality
 
 GROUPS: tuple[type[Options], ...] = (
     NetworkOptions,
@@ -25,6 +25,7 @@ GROUPS: tuple[type[Options], ...] = (
     LossOptions,
     OptimizerOptions,
     NormalityOptions,
+    CalibrationOptions,
     TreePlan,
 )
 
@@ -39,7 +40,8 @@ def _numeric(of: type = object) -> list[Any]:
         pytest.param(group, field.name, id=f"{group.group}.{field.name}")
         for group in GROUPS
         for field in dataclasses.fields(group)
-        if all(
+        if group is not CalibrationOptions
+        and all(
             _is_number(each) and isinstance(each, of)
             for each in (field.default if isinstance(field.default, tuple) else (field.default,))
         )
@@ -53,8 +55,16 @@ def _with(value: object, bad: object) -> list[object]:
     return [bad, *((*value[:place], bad, *value[place + 1 :]) for place in range(len(value)))]
 
 
-def test_there_are_numbers_in_all_groups_but_normality() -> None:
-    assert {parameter.values[0] for parameter in _numeric()} == set(GROUPS) - {NormalityOptions}
+def test_there_are_numbers_that_must_be_given_in_all_groups_but_two() -> None:
+    named = {parameter.values[0] for parameter in _numeric()}
+    assert named == set(GROUPS) - {NormalityOptions, CalibrationOptions}
+
+
+@pytest.mark.parametrize("rate", [0, 0.6, -0.1, float("nan"), True, "0.05"])
+def test_a_rate_of_false_alarms_is_promised_or_none_is(rate: Any) -> None:
+    assert [CalibrationOptions(good).false_alarm_rate for good in (None, 0.5, 0.001)] == [None, 0.5, 0.001]
+    with pytest.raises(ValueError, match=r"calibration\.false_alarm_rate must lie in \(0, 0\.5\], got"):
+        CalibrationOptions(rate)
 
 
 @pytest.mark.parametrize(("group", "name"), _numeric())
@@ -99,13 +109,14 @@ def test_lists_become_tuples() -> None:
     assert PretrainingOptions(large_mask_sides=[40, 40]).large_mask_sides == (40, 40)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", ["yes", 1, 0, None, "True"])
-@pytest.mark.parametrize("name", ["places", "composition"])
-def test_measures_are_used_always_never_or_by_themselves(name: str, value: object) -> None:
-    for good in (True, False, "auto"):
-        assert getattr(NormalityOptions(**{name: good}), name) == good
-    with pytest.raises(ValueError, match=rf"normality\.{name} must be one of True, False, auto, got {value!r}"):
-        NormalityOptions(**{name: value})  # type: ignore[arg-type]
+@pytest.mark.parametrize("value", ["places", True, None, 1], ids=repr)
+def test_measures_are_a_list(value: Any) -> None:
+    assert NormalityOptions(measures=["composition", "places"]).measures == ("places", "composition")  # type: ignore
+    assert NormalityOptions().measures == MEASURES
+    with pytest.raises(ValueError, match=r"normality\.measures must be a list of places, whole, composition, or an"):
+        NormalityOptions(measures=value)
+    with pytest.raises(ValueError, match=r"normality\.measures must be one of places, whole, composition, got 'parts'"):
+        NormalityOptions(measures=("places", "parts"))
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1e-6, 0.999])
@@ -147,10 +158,10 @@ def _trained(**changes: Any) -> dict[str, Any]:
 
 
 def test_weights_fit_the_network_that_they_were_trained_in() -> None:
-    """Whatever they were trained by; and measures that may come to be used are those that are used."""
+    """Whatever they were trained by."""
     has = "resnet18", NetworkOptions(), NormalityOptions()
     check_same_network(_trained(), *has)
-    check_same_network(_trained(normality=NormalityOptions(places=True)), *has)
+    check_same_network(_trained(normality=NormalityOptions(encoder_weights=None)), *has)
     check_same_network({}, *has)  # of somebody else
 
 
@@ -164,11 +175,14 @@ def test_weights_fit_the_network_that_they_were_trained_in() -> None:
             {"network": NetworkOptions(decoder_channels=(8, 8, 8, 8), score_pixels=1)},
             r"decoder_channels=\(8, 8, 8, 8\), not \(256, 128, 64, 32\), model\.network\.score_pixels=1, not 100:",
         ),
-        ({"normality": NO_NORMALITY}, r"model\.normality\.measures=\(\), not \('places', 'composition'\):"),
-        ({"normality": PLACES}, r"measures=\('places',\), not \('places', 'composition'\):"),
-        ({"normality": COMPOSITION}, r"measures=\('composition',\), not \('places', 'composition'\):"),
+        ({"normality": NO_NORMALITY}, r"model\.normality\.measures=\(\), not \('places', 'whole', 'composition'\),"),
+        ({"normality": NormalityOptions(measures=("whole",))}, r"measures=\('whole',\), not \('places', 'whole', "),
+        (
+            {"normality": tiny_normality()},
+            r"normality\.backbone='test_efficientnet', not 'tf_efficientnet_lite0':",
+        ),
     ],
 )
 def test_weights_of_another_network_are_refused_by_its_options(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=rf"trained with .*{message} give the options of the network again"):
+    with pytest.raises(ValueError, match=rf"trained with .*{message}.* give the options of the network again"):
         check_same_network(_trained(**changes), "resnet18", NetworkOptions(), NormalityOptions())

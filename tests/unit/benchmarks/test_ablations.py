@@ -30,10 +30,11 @@ def test_every_ablation_is_trained_once_after_the_full_method() -> None:
     assert names[0] == "full"
     assert len(names) == len(set(names)) == len({entry["config"] for entry in entries})
     by_name = {model["name"]: model["init_args"] for model in models}
-    assert by_name["full"] == {**matrix["base"], "normality": {"places": False, "composition": False}}
+    beyond = {"normality": {"measures": []}, "calibration": {"false_alarm_rate": None}}
+    assert by_name["full"] == {"backbone": "resnet18", **matrix["base"], **beyond}
     assert by_name["table4_imagenet"]["pretraining"] == {"epochs": 0}
     # without ImageNet's weights, it would be a random encoder that nothing trains
-    assert by_name["table4_imagenet"]["encoder_weights"] == "efficientnet_lite0"
+    assert by_name["table4_imagenet"]["encoder_weights"] == "imagenet"
     assert by_name["table4_patch8_ratio60"]["pretraining"] == {"epochs": 3, "mask_ratio": 0.6}
 
 

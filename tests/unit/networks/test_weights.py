@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from anomalib_slsg.networks import ResNetEncoder
-from anomalib_slsg.networks.weights import load_encoder_weights
+from anomalib_slsg.networks.weights import load_encoder_weights, packaged_weights
 
 BACKBONE = "regnetx_002"
 
@@ -181,12 +181,12 @@ def test_unreachable_hub_is_one_error_with_the_alternatives(monkeypatch: pytest.
 def test_hub_that_is_really_switched_off_gives_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConnectionError, match="Connect to the network once"):
+    with pytest.raises(ConnectionError, match="connect to the network once"):
         load_encoder_weights(ResNetEncoder(BACKBONE), "imagenet")
 
 
 # rexnet's feature network joins two levels of timm's names
-@pytest.mark.parametrize("backbone", [BACKBONE, "tf_efficientnet_lite0", "rexnet_100"])
+@pytest.mark.parametrize("backbone", [BACKBONE, "mobilenetv3_small_050", "rexnet_100"])
 def test_imagenet_weights_are_timms(monkeypatch: pytest.MonkeyPatch, backbone: str) -> None:
     encoder = ResNetEncoder(backbone)
     fetched: list[nn.Module] = []
@@ -203,6 +203,39 @@ def test_imagenet_weights_are_timms(monkeypatch: pytest.MonkeyPatch, backbone: s
     assert len(fetched) == 1
     given = {name.replace(".", "_"): tensor for name, tensor in fetched[0].state_dict().items()}
     _assert_equal(encoder, {name: given[name.replace(".", "_")] for name in encoder.network.state_dict()})
+
+
+def test_a_package_that_carries_the_weights_comes_before_the_hub_and_after_its_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = packaged_weights("tf_efficientnet_lite0")
+    assert path is not None
+    given = torch.load(path, weights_only=True)
+    encoder = ResNetEncoder("tf_efficientnet_lite0")
+    asked: list[str] = []
+    create = timm.create_model
+
+    def create_without_network(name: str, pretrained: bool = False, **options: Any) -> nn.Module:
+        asked.extend([name] * pretrained)
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", create_without_network)
+    load_encoder_weights(encoder, "imagenet")
+    assert asked == []
+    assert torch.equal(next(encoder.network.parameters()), next(iter(given.values())))
+    monkeypatch.setattr("anomalib_slsg.networks.weights.try_to_load_from_cache", lambda *_: "model.safetensors")
+    load_encoder_weights(encoder, "imagenet")
+    assert asked == ["tf_efficientnet_lite0"]
+    assert packaged_weights("resnet18") is None
+
+
+def test_files_without_a_classifier_are_accepted(tmp_path: Path, whole: dict[str, Tensor]) -> None:
+    number = len(whole) - len(timm.create_model(BACKBONE, num_classes=0).state_dict())
+    named = {f"layer_{index}_{name.rpartition('.')[2]}": tensor for index, (name, tensor) in enumerate(whole.items())}
+    encoder, file = ResNetEncoder(BACKBONE), tmp_path / "features.pth"
+    torch.save(dict(list(named.items())[:-number]), file)
+    load_encoder_weights(encoder, str(file))
+    _assert_equal(encoder, whole)
 
 
 def test_weights_from_the_package_index_fit_timms_efficientnet_lite0() -> None:

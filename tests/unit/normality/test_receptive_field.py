@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from anomalib_slsg.networks import ResNetEncoder
+from anomalib_slsg.normality.backbone import FrozenBackbone
 from anomalib_slsg.normality.places import Places
 from anomalib_slsg.normality.receptive_field import offsets
 
@@ -25,7 +25,7 @@ class _Convolutions(nn.Module):
         levels = [images]
         for weight in self.weights:
             levels.append(nn.functional.conv2d(pad(levels[-1], self.padding), weight, stride=2))
-        return levels[1:]
+        return levels[2:]
 
 
 @pytest.mark.parametrize(("padding", "sign"), [(TAKES_BOTH_SIDES, -1), (TAKES_THE_FAR_SIDE, 1)])
@@ -44,18 +44,17 @@ def test_single_cells_and_constants_have_offsets_too() -> None:
 @pytest.mark.slow
 def test_maps_peak_where_the_anomaly_is() -> None:
     torch.manual_seed(0)
-    encoder = ResNetEncoder("resnet18").eval()
-    distance = Places(encoder.channels[-2:])
+    backbone, measure = FrozenBackbone("resnet18"), Places()
     normal = 0.5 * torch.randn(12, 3, 128, 128)
     places = [(y, x) for y in (37, 51, 66) for x in (32, 46, 61, 75)]
     images = 0.5 * torch.randn(len(places), 3, 128, 128)
     for image, (y, x) in zip(images, places, strict=True):
         image[:, y : y + 16, x : x + 16] += 4
 
-    def errors(measured: Tensor | None) -> Tensor:
+    def errors(offset: Tensor) -> Tensor:
         """Pixels, down and to the right, from the anomalies' centres to those of what the maps show."""
-        distance.fit(features, size=(128, 128), offsets=measured)
-        maps = distance(encoder(images), (128, 128))[:, 0]
+        measure.align((128, 128), offset)
+        maps = measure(backbone(images).fine, (128, 128))[1][:, 0]
         weights = (maps - maps.flatten(1).quantile(0.9, dim=1)[:, None, None]).clamp(min=0)
         rows = torch.arange(128.0)
         centres = [(weights.sum(dim=2) @ rows), (weights.sum(dim=1) @ rows)]
@@ -63,9 +62,10 @@ def test_maps_peak_where_the_anomaly_is() -> None:
         return (found - (torch.tensor(places) + 7.5)).mean(dim=0)
 
     with torch.no_grad():
-        features = distance.gather([encoder(normal)])
-        before = errors(None)
-        after = errors(offsets(encoder, (128, 128)))
+        measure.fit(backbone(normal).fine)
+        before = errors(torch.zeros(2))
+        looks, share = offsets(backbone.network, (128, 128)), backbone.share_of_first_stride
+        after = errors(share * looks[0] + (1 - share) * looks[1])
     assert (before > 4).all()
     # what random weights find unusual of a square is not quite its middle
     assert (after.abs() < before / 2).all()

@@ -1,0 +1,161 @@
+"""The threshold whose rate of false alarms is promised. Not in the paper."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from anomalib.models.components import DynamicBufferMixin
+from torch import Tensor
+
+from anomalib_slsg.normality.measure import log_odds, usual
+from anomalib_slsg.utils.processes import share_buffers
+
+LEAST_SPREAD = 0.5  # of SegNet's log odds of normal images, where all of them are the same
+BINS = 20  # of the card's histogram
+
+
+class Verdict(NamedTuple):
+    """What is known of images before it becomes probabilities, all in log odds.
+
+    Attributes:
+        segnet: SegNet's own of each image, of shape (B,); ``None`` without SegNet.
+        normality: Normality's of each image, of shape (B,); ``None`` without it.
+        pixels: Of each pixel, joined, of shape (B, 1, H, W).
+    """
+
+    segnet: Tensor | None
+    normality: Tensor | None
+    pixels: Tensor
+
+
+class Calibration(DynamicBufferMixin):
+    """Joins opinions of images, and shifts log odds so that those of the threshold are 0.
+
+    What it learns comes from normal images that neither SegNet nor normality was fitted to. Without them opinions are
+    joined as they are, and nothing is shifted.
+    """
+
+    dynamic_buffers = ("kept_images", "kept_pixels")
+    kept_images: Tensor  # (n,): log odds of the kept images, sorted
+    kept_pixels: Tensor  # (n,): log odds of the highest pixel of each, sorted
+    segnet_median: Tensor
+    segnet_spread: Tensor
+    image_shift: Tensor
+    pixel_shift: Tensor
+    false_alarm_rate: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in self.dynamic_buffers:
+            self.register_buffer(name, torch.empty(0))
+        for name in ("segnet_median", "image_shift", "pixel_shift", "false_alarm_rate"):
+            self.register_buffer(name, torch.tensor(0.0))
+        self.register_buffer("segnet_spread", torch.tensor(1.0))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether kept images have been seen."""
+        return self.kept_images.numel() > 0
+
+    def join(self, verdict: Verdict) -> Tensor:
+        """Join what opinions say of images: an anomaly is one for any reason, so odds add up.
+
+        Args:
+            verdict: The opinions.
+
+        Returns:
+            Log odds of shape (B,).
+        """
+        if verdict.segnet is None or verdict.normality is None:
+            opinion = verdict.normality if verdict.segnet is None else verdict.segnet
+            assert opinion is not None
+            return opinion
+        segnet = verdict.segnet
+        if self.calibrated:  # in the units that normality's opinion has
+            segnet = log_odds(segnet, self.segnet_median, self.segnet_spread)
+        return torch.logaddexp(segnet, verdict.normality)
+
+    def reset(self) -> None:
+        """Reset to the uncalibrated state."""
+        for name in self.dynamic_buffers:
+            setattr(self, name, getattr(self, name).new_empty(0))
+        for buffer in (self.segnet_median, self.image_shift, self.pixel_shift, self.false_alarm_rate):
+            buffer.zero_()
+        self.segnet_spread.fill_(1)
+
+    @torch.no_grad()
+    def fit(self, verdicts: Iterable[Verdict], false_alarm_rate: float) -> None:
+        """Learn from kept normal images.
+
+        Args:
+            verdicts: What is known of them, batch by batch.
+            false_alarm_rate: The promised rate.
+        """
+        self.reset()
+        batches = list(verdicts)
+        pixels = torch.cat([each.pixels.flatten(1).amax(dim=1) for each in batches])
+        segnet = _joined([each.segnet for each in batches])
+        normality = _joined([each.normality for each in batches])
+        if segnet is not None:
+            self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
+        self.kept_pixels = pixels.sort().values
+        self.kept_images = pixels  # so that opinions are joined as calibrated ones
+        self.kept_images = self.join(Verdict(segnet, normality, pixels)).sort().values
+        self.false_alarm_rate.fill_(false_alarm_rate)
+        index = conformal_index(len(pixels), false_alarm_rate)
+        self.image_shift, self.pixel_shift = self.kept_images[index].clone(), self.kept_pixels[index].clone()
+        share_buffers(self)
+
+    def card(self) -> dict[str, Any]:
+        """Tell what the promise rests on.
+
+        Returns:
+            ``images``: how many were kept; ``false_alarm_rate``: the promised one; ``supported_rate``: the lowest that
+            so many images support; ``scores``: theirs, from 0 to 1, of which the threshold is 0.5; ``histogram``: how
+            many of them there are in each twentieth from 0 to 1.
+        """
+        scores = torch.sigmoid(self.kept_images - self.image_shift)
+        return {
+            "images": len(scores),
+            "false_alarm_rate": round(self.false_alarm_rate.item(), 6),
+            "supported_rate": supported_rate(len(scores)),
+            "scores": [round(score, 6) for score in scores.tolist()],
+            "histogram": torch.histc(scores.float().cpu(), BINS, 0, 1).int().tolist(),
+        }
+
+    def sentence(self) -> str:
+        """Say in one line what is promised."""
+        number, rate = len(self.kept_images), self.false_alarm_rate.item()
+        if rate >= supported_rate(number) - 1e-6:
+            return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm ({number} were kept)."
+        return (
+            f"{number} kept images support no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the "
+            f"highest of their scores; {rate:.1%} takes {10 * math.ceil(1 / rate - 1 - 1e-6)} training images."
+        )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    return torch.cat(given) if given else None
+
+
+def conformal_index(number: int, rate: float) -> int:
+    """Find the score that a new image exceeds at no more than the promised rate.
+
+    Of ``number + 1`` images that are alike in all but their order, the new one is among the highest ones no more often
+    than any other.
+
+    Args:
+        number: How many normal scores there are, at least one.
+        rate: The promised rate, in (0, 1).
+
+    Returns:
+        Index of the threshold among the ascending scores; that of the highest where so few support no such rate.
+    """
+    return min(number, math.ceil((1 - rate) * (number + 1) - 1e-9)) - 1
+
+
+def supported_rate(number: int) -> float:
+    """Tell the lowest rate of false alarms that so many normal scores support."""
+    return 1 / (number + 1)
