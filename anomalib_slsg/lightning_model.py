@@ -211,9 +211,9 @@ class Slsg(ExportableModule):
 
     def fit_normality(self) -> None:
         """Fit the measures of normality, unless a checkpoint has them. The pre-training calls this before it starts."""
-        normality = self.model.normality
+        normality, images = self.model.normality, self.normal_images  # read before the loader starts processes
         if normality is not None and not (normality.fitted and self.trainer.ckpt_path is not None):
-            fitting = NormalityFitting(self.normal_images, self.model.normalise, self.device, self.shows_progress)
+            fitting = NormalityFitting(images, self.model.normalise, self.device, self.shows_progress)
             fitting.fit(normality, stream(self.fit_seed, NORMALITY_STREAM))
 
     def on_train_start(self) -> None:

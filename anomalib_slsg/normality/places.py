@@ -13,6 +13,7 @@ from anomalib_slsg.normality.measure import Measure, at_least
 
 EXAMPLES = 64  # normal features that are kept at each place
 LEAST_SPREAD = 0.02  # of normal distances, where all images are the same
+LEAST_CHANGE = 0.1  # of the size of changes that mean nothing: no channel counts as varying less
 UNUSUAL_SHARE = 0.01  # of an image's cells that decide how unusual it is
 
 
@@ -40,6 +41,8 @@ class PlaceByPlace(Measure):
             kinds: How many kinds of change there are.
         """
         scale = at_least(features.std(dim=(0, 2, 3)))
+        if changes is not None:  # images that are all the same vary by these alone
+            scale = torch.maximum(scale, LEAST_CHANGE * changes.square().mean(dim=(0, 2, 3)).sqrt())
         meaningless = None if changes is None else covariance_of_changes(changes, scale, kinds)
 
         def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:

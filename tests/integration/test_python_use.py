@@ -174,7 +174,7 @@ def test_same_seed_same_weights(
 ) -> None:
     weights = {}
     for seed in (1, 2):
-        model = make_model(seed=seed, normality=tiny_normality("places"))
+        model = make_model(seed=seed)
         make_engine(tmp_path, max_steps=2).fit(model, make_folder())
         weights[seed] = model.model.state_dict()
     first = fitted.model.model.state_dict()
