@@ -13,7 +13,7 @@ from benchmarks.accuracy.table_layout import (
     table,
 )
 
-SHORT, PAPERS, NOTHING = "6 epochs + 1000", "40 epochs + 3500", "nothing trained"
+SHORT, PAPERS = "6 epochs + 1000", "40 epochs + 3500"
 WITHOUT_COMPOSITION = "without composition"
 # what tables call a model, and its name in the file
 FROM_IMAGENET = {
@@ -33,8 +33,6 @@ TRAY, CONNECTOR_BOARD, DRAWN_BOTTLE = DRAWN
 TURNED_TRAY, TURNED_BOARD = (
     Data(f"turned {category}", "SyntheticLOCO turned", category) for category in ("tray", "connector_board")
 )
-TRANSISTOR = Data("MVTec transistor", "MVTecAD", "transistor")
-TOOTHBRUSH = Data("MVTec toothbrush", "MVTecAD", "toothbrush")
 MONO = Data("ELPV, monocrystalline", "ELPV", "mono")
 POLY = Data("ELPV, polycrystalline", "ELPV", "poly")
 
@@ -184,19 +182,8 @@ def initial_features() -> list[str]:
     return table(["data", "training", ""], lines, [LOGICAL_OR_ALL, F1, PIXEL, AUSPRO_OR_AUPRO], "lll")
 
 
-def normality_alone() -> list[str]:
-    """Tell what normality is worth without SegNet, beside the baselines."""
-    photographs = (BOTTLE, TRANSISTOR, TOOTHBRUSH, JUICE_BOTTLE)
-    every = (*photographs, DRAWN_BOTTLE, TRAY, CONNECTOR_BOARD, TURNED_TRAY, TURNED_BOARD)
-    models = {"normality alone": "SLSG normality alone", **BASELINES}
-    lines = by_data(every, models, Training(NOTHING, 256, seed=1))
-    columns = [IMAGE, LOGICAL, STRUCTURAL, F1, BEST_F1, PIXEL, AUPRO, AUSPRO_OR_AUPRO]
-    return table(["data", "model"], lines, columns, "ll")
-
-
 TABLES: dict[str, Callable[[], list[str]]] = {
     "accuracy, README": readme,
-    "accuracy, normality alone": normality_alone,
     "accuracy, the paper's schedule": papers_schedule,
     "accuracy, juice_bottle at 256 px": juice_bottle_at_256,
     "accuracy, the short schedule at 256 px": short_at_256,

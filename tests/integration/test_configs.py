@@ -11,6 +11,7 @@ import yaml
 from anomalib.cli import AnomalibCLI
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.networks.weights import packaged_weights
 from tests.support.paths import CONFIGS, REPOSITORY
 
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
@@ -79,7 +80,10 @@ def test_quickstart_needs_no_network(
     parse_command: Callable[..., AnomalibCLI], capsys: pytest.CaptureFixture[str]
 ) -> None:
     parsed = _print_config(parse_command, capsys, CONFIGS / "quickstart.yaml")
-    assert parsed["model"]["init_args"]["encoder_weights"] is None
+    options = parsed["model"]["init_args"]
+    for source in (options, options["normality"]):
+        assert source["encoder_weights"] == "imagenet"
+        assert packaged_weights(source["backbone"]) is not None
     assert parsed["data"]["class_path"].endswith("SyntheticLOCO")
 
 
@@ -119,7 +123,7 @@ def test_ablation_keeps_the_other_options_of_its_group(
     options = _print_config(parse_command, capsys, CONFIGS / "quickstart.yaml", *paths)["model"]["init_args"]
     assert (options["pretraining"]["epochs"], options["pretraining"]["mask_ratio"]) == (3, 0.6)
     assert (options["simulation"]["minimum_change"], options["simulation"]["noise"]) == (0.05, "rectangle")
-    assert options["network"]["stem_pool"]
+    assert options["network"]["decoder_channels"] == [128, 64, 32, 16]
 
 
 def test_ablations_and_the_papers_figures_correspond() -> None:
