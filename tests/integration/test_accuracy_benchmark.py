@@ -485,7 +485,7 @@ def test_baselines_with_their_usual_weights(tmp_path: Path) -> None:
     matrix = _shipped("own_images.yaml")
     ours, *_ = (job for job in _jobs(tmp_path, usual_backbones=True).generate_jobs(matrix))
     assert ours.labels == [ours.label]  # parts are left out of the other one
-    assert (ours.model["name"], ours.model["init_args"]) == ("SLSG R18", {})
+    assert (ours.model["name"], ours.model["init_args"]) == ("SLSG R18", {"backbone": "resnet18"})
 
 
 def test_a_shared_pretraining_gives_the_row_of_its_own(mvtec_loco_tree: Path, tmp_path: Path) -> None:
