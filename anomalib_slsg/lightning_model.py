@@ -131,7 +131,7 @@ class Slsg(ExportableModule):
         self.register_buffer("encoder_ready", torch.tensor(False))
         self._pretraining = GenerativePretraining(as_options(PretrainingOptions, pretraining))
         calibrates = self.calibration.false_alarm_rate is not None
-        self._fit_settings = FitSettings(self.optimizer_options, seed, calibrates, self.free_images)
+        self._fit_settings = FitSettings(self.optimizer_options, seed, calibrates, self.fit_normality, self.free_images)
         self._images: GatheredImages | None = None
         self._default_evaluator = evaluator is True
         self._loco_metrics: list[Metric] = []
@@ -210,7 +210,7 @@ class Slsg(ExportableModule):
             load_or_say(self.model.seg_net.encoder, self.encoder_weights, "model.encoder_weights")
 
     def fit_normality(self) -> None:
-        """Fit the measures of normality, unless a checkpoint has them. The pre-training calls this before it starts."""
+        """Fit the measures of normality, unless a checkpoint has them. It comes before the pre-training."""
         normality, images = self.model.normality, self.normal_images  # read before the loader starts processes
         if normality is not None and not (normality.fitted and self.trainer.ckpt_path is not None):
             fitting = NormalityFitting(images, self.model.normalise, self.device, self.shows_progress)

@@ -112,8 +112,7 @@ class SlsgModel(nn.Module):
         Raises:
             ValueError: If the height or width is not a multiple of 16.
         """
-        height, width = images.shape[-2:]
-        check_image_size(height, width)
+        check_image_size(*images.shape[-2:])
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
         seg_net = self.seg_net
         backbone: nn.Module | None = None if self.normality is None else self.normality.backbone
@@ -127,7 +126,7 @@ class SlsgModel(nn.Module):
                 segnet = _log_odds(self.image_score(torch.sigmoid(pixels)))
         if self.normality is not None and self.normality.fitted and backbone is not None:
             with full_precision(inputs.device):
-                evidence = self.normality(self.normality.describe(backbone, inputs), (height, width))
+                evidence = self.normality(inputs, backbone)
                 if evidence.pixels is not None:
                     pixels = evidence.pixels if pixels is None else join_maps(pixels, evidence.pixels)
         if pixels is None:  # nothing has a map
@@ -171,7 +170,8 @@ class SlsgModel(nn.Module):
         if inference is None or inference[0] != state:
             inference = self._inference = None  # frees the old ones first
             faster = None if backbone is None else fold_batch_norm(backbone)
-            inference = self._inference = state, self.seg_net.for_inference(dtype), faster
+            seg_net = self.seg_net.for_inference(dtype) if self.segments else self.seg_net
+            inference = self._inference = state, seg_net, faster
         return inference[1], inference[2]
 
 

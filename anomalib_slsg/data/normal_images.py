@@ -140,18 +140,6 @@ class NormalImages:
         for part in indices.tensor_split(-(-len(indices) // IMAGES_AT_A_TIME)):
             yield self[part]
 
-    def read(self, indices: Tensor) -> Iterator[Tensor]:
-        """Read images from their files without rounding them to bytes, just as new images reach the model.
-
-        Args:
-            indices: Indices of shape (B,).
-
-        Yields:
-            Some of the images in [0, 1], of shape (B', 3, H, W), float32, on the CPU.
-        """
-        with torch.random.fork_rng(devices=[]):  # training draws from the same generator
-            yield from self._batches(Subset(self._dataset, indices.tolist()))
-
     def _read(self, indices: list[int]) -> Tensor:
         return self._resized(self._collate([self._dataset[index] for index in indices]))
 
@@ -216,18 +204,6 @@ def only_resizes(transform: nn.Module | None) -> bool:
         Whether it is nothing else.
     """
     return transform is None or isinstance(transform, Resize)
-
-
-def rounded_to_bytes(images: Tensor) -> Tensor:
-    """Make of images what memory and files hold of them.
-
-    Args:
-        images: Images in [0, 1] of any shape.
-
-    Returns:
-        Images of the same shape, each value a multiple of 1/255.
-    """
-    return _from_bytes(_to_bytes(images))
 
 
 def _to_bytes(images: Tensor) -> Tensor:

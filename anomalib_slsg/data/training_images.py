@@ -1,6 +1,6 @@
 """A data module's training set: some images kept for calibration, the rest read from memory once they are there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,14 +21,14 @@ class TrainingImages(Dataset):
     Args:
         dataset: anomalib's training set; its other attributes stay reachable.
         repeat: How many times an epoch shows each image.
-        kept: Indices of the images that are kept from training, of shape (K,); none if left out.
+        kept: Indices of the images that are kept from training.
     """
 
-    def __init__(self, dataset: Any, repeat: int = 1, kept: Tensor | None = None) -> None:
+    def __init__(self, dataset: Any, repeat: int = 1, kept: Sequence[int] = ()) -> None:
         self.dataset = dataset
         self.repeat = repeat
         indices = torch.arange(len(dataset))
-        self.kept_indices = indices[:0] if kept is None else kept
+        self.kept_indices = torch.tensor(kept, dtype=torch.long)
         self.training_indices = indices[~torch.isin(indices, self.kept_indices)]
         self.images: Tensor | None = None
 
@@ -92,7 +92,7 @@ class TrainingImages(Dataset):
         return getattr(self.dataset, name)
 
 
-def kept_for_calibration(number: int) -> Tensor:
+def kept_for_calibration(number: int) -> list[int]:
     """Choose the images that are kept from training: a tenth, and at least ten where there are forty or more.
 
     They are spread evenly, so that all kinds are among them where files are sorted by kind, in pairs of neighbours:
@@ -108,12 +108,12 @@ def kept_for_calibration(number: int) -> Tensor:
     count = max(LEAST_KEPT if number >= ENOUGH_IMAGES else 0, number // 10)
     runs = torch.arange(number).tensor_split(max(1, -(-count // RUN)))
     chosen = [run[len(run) // 2 :][:RUN] for run in runs]
-    return torch.cat(chosen)[:count]
+    return torch.cat(chosen)[:count].tolist()
 
 
 @contextmanager
 def stand_in(
-    datamodule: AnomalibDataModule, repeat: int, generator: torch.Generator, kept: Tensor | None = None
+    datamodule: AnomalibDataModule, repeat: int, generator: torch.Generator, kept: Sequence[int] = ()
 ) -> Iterator[None]:
     """Wrap a data module's training set in :class:`TrainingImages`, and shuffle it with a generator of its own.
 

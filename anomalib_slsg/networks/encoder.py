@@ -1,5 +1,6 @@
 """The encoder shared by GPT-Net and SegNet: any timm CNN, ending at stride 16."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -54,7 +55,7 @@ class ResNetEncoder(nn.Module):
     def __init__(self, backbone: str = "resnet18", stem_pool: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        network = _build(backbone)
+        network = build_features(backbone)
         channels, reductions = network.feature_info.channels(), network.feature_info.reduction()
         remove_pool = isinstance(getattr(network, "maxpool", None), nn.Module) and not stem_pool
         if remove_pool:
@@ -65,14 +66,14 @@ class ResNetEncoder(nn.Module):
                 f"backbone '{backbone}' has no features at stride {missing[0]} (it has {sorted(set(reductions))}); "
                 "choose a CNN whose stem halves the image once, such as resnet18 or tf_efficientnet_lite0"
             )
-        deepest_of_stride = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
+        places = deepest_of_strides(reductions, STRIDES)
         indices = network.feature_info.out_indices  # some networks leave out their first stage by default
-        self.network = _build(backbone, out_indices=tuple(indices[place] for place in deepest_of_stride))
+        self.network = build_features(backbone, tuple(indices[place] for place in places))
         if remove_pool:
             self.network.maxpool = nn.Identity()
         _drop_idle_stages(self.network)
         keep_stem_precise(self.network)
-        self.channels: tuple[int, ...] = tuple(channels[index] for index in deepest_of_stride)
+        self.channels: tuple[int, ...] = tuple(channels[place] for place in places)
         self.check_size(EXAMPLE_SIDE, EXAMPLE_SIDE)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -121,7 +122,35 @@ def _drop_idle_stages(network: Any) -> None:
         del network.blocks[information[-1]["stage"] :]
 
 
-def _build(backbone: str, out_indices: tuple[int, ...] | None = None) -> Any:
+def deepest_of_strides(reductions: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """Find the deepest feature map of each stride.
+
+    Args:
+        reductions: Strides of a network's feature maps, from the first to the deepest.
+        strides: Those that are wanted.
+
+    Returns:
+        Their places among the maps.
+
+    Raises:
+        ValueError: If there is no map of a stride.
+    """
+    return [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+
+
+def build_features(backbone: str, out_indices: tuple[int, ...] | None = None) -> Any:
+    """Build a timm network that gives feature maps, with random weights.
+
+    Args:
+        backbone: timm's name of it.
+        out_indices: Which maps it gives; timm's own choice if left out.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If timm has no such network, or it gives no feature maps.
+    """
     try:
         return timm.create_model(backbone, pretrained=False, features_only=True, out_indices=out_indices)
     except (RuntimeError, AttributeError, TypeError) as error:

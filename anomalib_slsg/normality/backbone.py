@@ -1,17 +1,17 @@
 """The frozen network whose features describe images. Not in the paper."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
+
+from anomalib_slsg.networks.encoder import build_features, deepest_of_strides
 
 STRIDES = (8, 16, 32)
 # What larger grids and wider networks are cut down to: a matrix of channels by channels is kept for each cell.
 LARGEST_FINE_SIDE, LARGEST_COARSE_SIDE = 32, 16
 MOST_FINE_CHANNELS, MOST_COARSE_CHANNELS = 160, 480
-
 
 Grid = tuple[int, int]
 
@@ -47,13 +47,10 @@ class FrozenBackbone(nn.Module):
         super().__init__()
         self.backbone = backbone
         try:
-            information: Any = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
-            reductions = information.reduction()
-            indices = tuple(
-                information.out_indices[len(reductions) - 1 - reductions[::-1].index(stride)] for stride in STRIDES
-            )
-            network: Any = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=indices)
-        except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+            information = build_features(backbone).feature_info
+            places = deepest_of_strides(information.reduction(), STRIDES)
+            network = build_features(backbone, tuple(information.out_indices[place] for place in places))
+        except ValueError as error:
             raise ValueError(
                 f"model.normality.backbone: '{backbone}' is not a timm CNN with features at strides 8, 16 and 32, such "
                 f"as tf_efficientnet_lite0 or resnet18 ({error})"

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from anomalib.models.components import DynamicBufferMixin
 from torch import Tensor
 
-from anomalib_slsg.normality.measure import log_odds, usual
+from anomalib_slsg.normality.measure import Learnt, log_odds, usual
 from anomalib_slsg.utils.processes import share_buffers
 
 LEAST_SPREAD = 0.5  # of SegNet's log odds of normal images, where all of them are the same
@@ -29,34 +28,28 @@ class Verdict(NamedTuple):
     pixels: Tensor
 
 
-class Calibration(DynamicBufferMixin):
+class Calibration(Learnt):
     """Joins opinions of images, and shifts log odds so that those of the threshold are 0.
 
     What it learns comes from normal images that neither SegNet nor normality was fitted to. Without them opinions are
     joined as they are, and nothing is shifted.
     """
 
-    dynamic_buffers = ("kept_images", "kept_pixels")
+    dynamic_buffers = ("kept_pixels", "kept_images")
+    scalars: ClassVar[dict[str, float]] = {
+        "segnet_median": 0.0,
+        "segnet_spread": 1.0,
+        "image_shift": 0.0,
+        "pixel_shift": 0.0,
+        "false_alarm_rate": 0.0,
+    }
+    kept_pixels: Tensor  # (n,): log odds of the highest pixel of each kept image, sorted
     kept_images: Tensor  # (n,): log odds of the kept images, sorted
-    kept_pixels: Tensor  # (n,): log odds of the highest pixel of each, sorted
     segnet_median: Tensor
     segnet_spread: Tensor
     image_shift: Tensor
     pixel_shift: Tensor
     false_alarm_rate: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in self.dynamic_buffers:
-            self.register_buffer(name, torch.empty(0))
-        for name in ("segnet_median", "image_shift", "pixel_shift", "false_alarm_rate"):
-            self.register_buffer(name, torch.tensor(0.0))
-        self.register_buffer("segnet_spread", torch.tensor(1.0))
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether kept images have been seen."""
-        return self.kept_images.numel() > 0
 
     def join(self, verdict: Verdict) -> Tensor:
         """Join what opinions say of images: an anomaly is one for any reason, so odds add up.
@@ -72,17 +65,9 @@ class Calibration(DynamicBufferMixin):
             assert opinion is not None
             return opinion
         segnet = verdict.segnet
-        if self.calibrated:  # in the units that normality's opinion has
+        if self.fitted:  # in the units that normality's opinion has
             segnet = log_odds(segnet, self.segnet_median, self.segnet_spread)
         return torch.logaddexp(segnet, verdict.normality)
-
-    def reset(self) -> None:
-        """Reset to the uncalibrated state."""
-        for name in self.dynamic_buffers:
-            setattr(self, name, getattr(self, name).new_empty(0))
-        for buffer in (self.segnet_median, self.image_shift, self.pixel_shift, self.false_alarm_rate):
-            buffer.zero_()
-        self.segnet_spread.fill_(1)
 
     @torch.no_grad()
     def fit(self, verdicts: Iterable[Verdict], false_alarm_rate: float) -> None:
@@ -100,7 +85,6 @@ class Calibration(DynamicBufferMixin):
         if segnet is not None:
             self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
         self.kept_pixels = pixels.sort().values
-        self.kept_images = pixels  # so that opinions are joined as calibrated ones
         self.kept_images = self.join(Verdict(segnet, normality, pixels)).sort().values
         self.false_alarm_rate.fill_(false_alarm_rate)
         index = conformal_index(len(pixels), false_alarm_rate)

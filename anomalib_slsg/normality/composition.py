@@ -32,7 +32,6 @@ class Composition(Measure):
     for logical anomalies before (SINBAD, Cohen et al. 2023).
     """
 
-    name = "composition"
     dynamic_buffers = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
     words: Tensor  # (K, C), standardised
     mean: Tensor  # (C,)

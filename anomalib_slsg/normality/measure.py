@@ -48,20 +48,18 @@ def usual(unusual: Tensor, least_spread: float) -> tuple[Tensor, Tensor]:
     return median, (unusual.quantile(0.9) - median).clamp(min=least_spread)
 
 
-class Measure(DynamicBufferMixin):
-    """What is learnt of normal images' features."""
+class Learnt(DynamicBufferMixin):
+    """Buffers that are learnt of normal images, after the model is made."""
 
-    name: ClassVar[str]  # as in the option model.normality.measures
     dynamic_buffers: ClassVar[tuple[str, ...]]  # their shapes depend on the images; empty until they are fitted
-    median: Tensor
-    spread: Tensor
+    scalars: ClassVar[dict[str, float]]  # what they are until they are fitted
 
     def __init__(self) -> None:
         super().__init__()
         for name in self.dynamic_buffers:
             self.register_buffer(name, torch.empty(0))
-        self.register_buffer("median", torch.tensor(0.0))
-        self.register_buffer("spread", torch.tensor(1.0))
+        for name, value in self.scalars.items():
+            self.register_buffer(name, torch.tensor(value))
 
     @property
     def fitted(self) -> bool:
@@ -72,8 +70,16 @@ class Measure(DynamicBufferMixin):
         """Reset to the unfitted state."""
         for name in self.dynamic_buffers:
             setattr(self, name, getattr(self, name).new_empty(0))
-        self.median.fill_(0)
-        self.spread.fill_(1)
+        for name, value in self.scalars.items():
+            self.get_buffer(name).fill_(value)
+
+
+class Measure(Learnt):
+    """What is learnt of normal images' features."""
+
+    scalars: ClassVar[dict[str, float]] = {"median": 0.0, "spread": 1.0}
+    median: Tensor
+    spread: Tensor
 
     def calibrate(self, unusual: Tensor, least_spread: float) -> None:
         """Learn how unusual normal images are that the measure was not fitted to.

@@ -47,31 +47,20 @@ class Normality(nn.Module):
         """Whether normal images have been seen."""
         return any(measure.fitted for measure in self.measures)
 
-    def describe(self, backbone: nn.Module, images: Tensor) -> Features:
-        """Describe images on the grids that measures were fitted on.
-
-        Args:
-            backbone: Normality's own, or a faster copy of it.
-            images: Normalised images of shape (B, 3, H, W).
-
-        Returns:
-            Features.
-        """
-        return backbone(images, _grid(self.places), _grid(self.whole))
-
-    def forward(self, features: Features, size: tuple[int, int]) -> NormalityEvidence:
+    def forward(self, images: Tensor, backbone: nn.Module) -> NormalityEvidence:
         """Tell what the fitted measures say: an image is anomalous for any of their reasons, so odds add up.
 
         Args:
-            features: From the backbone.
-            size: Height and width of the map.
+            images: Normalised images of shape (B, 3, H, W).
+            backbone: Normality's own, or a faster copy of it.
 
         Returns:
             The evidence.
         """
+        features: Features = backbone(images, _grid(self.places), _grid(self.whole))
         opinions, pixels = [], None
         if self.places is not None and self.places.fitted:
-            image, pixels = self.places(features.fine, size)
+            image, pixels = self.places(features.fine, (images.shape[-2], images.shape[-1]))
             opinions.append(image)
         if self.whole is not None and self.whole.fitted:
             opinions.append(self.whole(features.coarse))

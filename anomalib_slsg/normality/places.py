@@ -65,8 +65,6 @@ class Whole(PlaceByPlace):
     together.
     """
 
-    name = "whole"
-
     def forward(self, features: Tensor) -> Tensor:
         """Tell how likely images are anomalous.
 
@@ -82,7 +80,6 @@ class Whole(PlaceByPlace):
 class Places(PlaceByPlace):
     """How unusual each place of an image is."""
 
-    name = "places"
     dynamic_buffers: ClassVar[tuple[str, ...]] = (*PlaceByPlace.dynamic_buffers, "rows", "columns")
     # products with these enlarge from cells to pixels
     rows: Tensor  # (height, H)

@@ -71,7 +71,6 @@ class GenerativePretraining(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pre-train, or load what an earlier pre-training left."""
         model = cast("Host", pl_module)
-        model.fit_normality()
         if not model.model.segments:
             logger.info("Pre-training skipped: optimizer.iterations is 0.")
             return

@@ -53,6 +53,3 @@ class Host(Protocol):
     fit_seed: int
     normal_images: ImageCollection
     shows_progress: bool
-
-    def fit_normality(self) -> None:
-        """Fit what needs no training, which comes before everything else."""

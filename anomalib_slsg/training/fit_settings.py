@@ -41,14 +41,20 @@ class FitSettings(Callback):
         options: The length of the training, and its batch size, where the user gives none.
         seed: Seed of the fit; that of PyTorch's generator in the first process if left out.
         calibrates: Whether images are kept from training for calibration.
+        begin: Does what comes before the pre-training, once the trainer has its images.
         free_images: Frees the memory of the training images.
     """
 
     def __init__(
-        self, options: OptimizerOptions, seed: int | None, calibrates: bool, free_images: Callable[[], None]
+        self,
+        options: OptimizerOptions,
+        seed: int | None,
+        calibrates: bool,
+        begin: Callable[[], None],
+        free_images: Callable[[], None],
     ) -> None:
         self._options, self._given_seed, self._calibrates = options, seed, calibrates
-        self._free_images = free_images
+        self._begin, self._free_images = begin, free_images
         self._undo = ExitStack()
         self.seed = 0
 
@@ -76,10 +82,14 @@ class FitSettings(Callback):
             self._undo.callback(setattr, trainer, "limit_val_batches", trainer.limit_val_batches)
             trainer.limit_val_batches = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin: the pre-training is a callback that stands behind this one."""
+        self._begin()
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what the calibration promises, and write its card beside the checkpoints."""
         calibration = cast("Any", pl_module).model.calibration
-        if not calibration.calibrated or not trainer.is_global_zero:
+        if not calibration.fitted or not trainer.is_global_zero:
             return
         logger.info(calibration.sentence())
         if folder := getattr(trainer.checkpoint_callback, "dirpath", None):
@@ -112,7 +122,6 @@ class FitSettings(Callback):
             self._undo.callback(setattr, datamodule, "train_batch_size", datamodule.train_batch_size)
             datamodule.train_batch_size = self._options.batch_size
         number = len(datamodule.train_data)
-        kept = kept_for_calibration(number) if self._calibrates else None
-        number -= 0 if kept is None else len(kept)
-        repeat = repetitions(trainer, number, datamodule.train_batch_size)
+        kept = kept_for_calibration(number) if self._calibrates else ()
+        repeat = repetitions(trainer, number - len(kept), datamodule.train_batch_size)
         self._undo.enter_context(stand_in(datamodule, repeat, stream(self.seed, ORDER_STREAM), kept))

@@ -65,7 +65,8 @@ def gather_images(
         )
 
     images = read(dataset if own is None else own.for_training)
-    kept = read(own.for_calibration) if own is not None and own.for_calibration is not None else None
+    held = None if own is None else own.for_calibration
+    kept = None if held is None else read(held)
     is_own_collate = loader.collate_fn == getattr(loader.dataset, "collate_fn", None)
     if isinstance(loader.dataset, TrainingImages) and images.cache is not None and is_own_collate:
         loader.dataset.keep(images.cache, transform)

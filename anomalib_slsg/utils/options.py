@@ -40,10 +40,10 @@ def number(default: float, interval: str, *, optional: bool = False) -> Any:
     """
     check = partial(check_number, interval=interval, whole=isinstance(default, int))
 
-    def check_if_given(name: str, value: object) -> Any:
-        return None if value is None else check(name, value)
+    def check_or_none(name: str, value: object) -> Any:
+        return None if value is None and optional else check(name, value)
 
-    return field(default=default, metadata={"check": check_if_given if optional else check})
+    return field(default=default, metadata={"check": check_or_none})
 
 
 def numbers(default: tuple[float, ...], interval: str, *, ascending: bool = False) -> Any:

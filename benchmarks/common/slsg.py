@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml
+from anomalib.data import ImageBatch, ImageItem
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.data.normal_images import NormalImages
@@ -60,26 +61,11 @@ def slsg_with_normality(size: int, *measures: str) -> Slsg:
     model = Slsg(encoder_weights=None, image_size=(size, size), normality=given).eval()
     normality = model.model.normality
     assert normality is not None
-    images = cast("NormalImages", _Noise(size))
+    # as many images as there are examples at each place
+    noise: Any = [ImageItem(image=torch.rand(3, size, size)) for _ in range(EXAMPLES)]
+    images = NormalImages(noise, ImageBatch.collate)
     NormalityFitting(images, model.model.normalise, model.device).fit(normality, torch.Generator().manual_seed(0))
     return model
-
-
-class _Noise:
-    """As many images as there are examples at each place."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return EXAMPLES
-
-    def spread_evenly(self, most: int) -> torch.Tensor:
-        return torch.arange(min(most, EXAMPLES))
-
-    def in_parts(self, indices: torch.Tensor) -> Iterator[torch.Tensor]:
-        for part in indices.split(FITTING_IMAGES):
-            yield torch.rand(len(part), 3, self.size, self.size)
 
 
 def untrained_network(backbone: str, bfloat16: bool) -> SlsgModel:
@@ -94,10 +80,11 @@ def untrained_network(backbone: str, bfloat16: bool) -> SlsgModel:
 
 
 def slsg_without_pretraining(size: int) -> Slsg:
-    """Give SLSG with random weights, whose fit begins with SegNet."""
+    """Give SLSG with a ResNet-18 of random weights, whose fit leaves out GPT-Net."""
     nothing = PretrainingOptions(epochs=0)
     options = NormalityOptions(encoder_weights=None)
-    return Slsg(encoder_weights=None, pretraining=nothing, image_size=(size, size), normality=options, seed=0)
+    size_and_seed: dict[str, Any] = {"image_size": (size, size), "seed": 0}
+    return Slsg("resnet18", encoder_weights=None, pretraining=nothing, normality=options, **size_and_seed)
 
 
 def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int, int]:

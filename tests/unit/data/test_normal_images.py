@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize
 
-from anomalib_slsg.data.normal_images import NormalImages, rounded_to_bytes
+from anomalib_slsg.data.normal_images import NormalImages
 
 NUMBER = 11
 
@@ -74,39 +74,6 @@ def test_resized_images_are_equal_to_half_a_grey_level(dataset: FolderDataset) -
     everything = torch.arange(NUMBER)
     assert cached[everything].shape == (NUMBER, 3, 16, 32)
     torch.testing.assert_close(cached[everything], read[everything], rtol=0, atol=0.5 / 255 + 1e-6)
-
-
-@pytest.mark.parametrize("cache_gibibytes", [1.0, 0.0])
-def test_images_read_anew_are_not_rounded(dataset: FolderDataset, cache_gibibytes: float) -> None:
-    resize = Resize((16, 32), antialias=True)
-    images = NormalImages(dataset, ImageBatch.collate, resize, cache_gibibytes=cache_gibibytes)
-    chosen = torch.tensor([10, *range(9)])
-    read = torch.cat(list(images.read(chosen)))
-    expected = torch.stack([resize(torch.as_tensor(dataset[int(index)].image)) for index in chosen])
-    torch.testing.assert_close(read, expected, rtol=0, atol=1e-6)
-    rounded = rounded_to_bytes(read)
-    assert (rounded - read).abs().mean() > 0.2 / 255
-    torch.testing.assert_close(rounded, (read * 255).round() / 255)
-
-
-class Augmented(WithoutPaths):
-    """Images that are brighter or darker whenever they are read."""
-
-    def __getitem__(self, index: int) -> ImageItem:
-        return ImageItem(image=super().__getitem__(index).image * torch.rand(()))
-
-
-@pytest.mark.parametrize("number_of_workers", [0, 1])
-def test_reading_anew_draws_by_the_seed_and_leaves_training_as_it_is(number_of_workers: int) -> None:
-    images = NormalImages(Augmented(4), ImageBatch.collate, num_workers=number_of_workers)
-    read = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        state = torch.get_rng_state()
-        read.append(torch.cat(list(images.read(torch.arange(4)))))
-        assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(read[0], read[1])
-    assert not torch.allclose(read[0], read[2])
 
 
 def test_cache_reads_each_file_once_and_budget_decides(dataset: FolderDataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_odds_of_several_reasons_add_up() -> None:
 
 def test_nothing_is_shifted_without_kept_images() -> None:
     calibration = Calibration()
-    assert not calibration.calibrated
+    assert not calibration.fitted
     assert calibration.image_shift == calibration.pixel_shift == 0
 
 

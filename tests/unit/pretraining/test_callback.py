@@ -61,9 +61,6 @@ class Host(LightningModule):
     def fit_seed(self) -> int:
         return torch.initial_seed()
 
-    def fit_normality(self) -> None:
-        """Nothing."""
-
     def on_train_start(self) -> None:
         self.encoder_ready.fill_(True)
 
