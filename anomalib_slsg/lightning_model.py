@@ -298,7 +298,12 @@ class Slsg(ExportableModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another network's weights; restore the pre-processor, also for the data in use."""
-        check_same_network(checkpoint.get("hyper_parameters", {}), self.backbone, self.network, self.normality)
+        trained = checkpoint.get("hyper_parameters", {})
+        check_same_network(trained, self.backbone, self.network, self.normality)
+        # an untrained SegNet has no say, whether or not the option is repeated
+        self.model.segments = (
+            as_options(OptimizerOptions, trained.get("optimizer", self.optimizer_options)).iterations > 0
+        )
         default = self.pre_processor
         super().on_load_checkpoint(checkpoint)
         pre_processing.restore_pre_processor(self.pre_processor, default, self.image_size)

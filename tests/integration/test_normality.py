@@ -123,6 +123,11 @@ def test_alone_it_is_a_whole_model(
     loaded = Slsg.load_from_checkpoint(checkpoint, visualizer=False).eval()
     predictions = make_engine(tmp_path / "predictions").predict(loaded, dataset=PredictDataset(folder_tree / "bad"))
     assert torch.cat([each.anomaly_map for each in predictions]).std() > 0
+    without_the_option = make_engine(tmp_path / "again").predict(
+        make_model(), dataset=PredictDataset(folder_tree / "bad"), ckpt_path=str(checkpoint)
+    )
+    for each, again in zip(predictions, without_the_option, strict=True):
+        torch.testing.assert_close(again.pred_score, each.pred_score)
     assert_deployed_alike(loaded.to_openvino(tmp_path / "exported"), predictions, 1e-3, labels=False)
     with torch.no_grad(), monkeypatch.context() as patch:
         patch.setattr(SegNet, "log_odds", None)  # it is not asked
