@@ -11,6 +11,7 @@ from anomalib_slsg.normality.measure import Learnt, log_odds, usual
 from anomalib_slsg.utils.processes import share_buffers
 
 LEAST_SPREAD = 0.5  # of SegNet's log odds of normal images, where all of them are the same
+LEAST_EXCESS = 1e-6  # of SegNet's log odds over even ones that counts
 BINS = 20  # of the card's histogram
 
 
@@ -54,6 +55,9 @@ class Calibration(Learnt):
     def join(self, verdict: Verdict) -> Tensor:
         """Join what opinions say of images: an anomaly is one for any reason, so odds add up.
 
+        SegNet knows simulated anomalies only, so it counts where it finds more than it usually does in normal images:
+        by how much its odds exceed even ones. Elsewhere it is silent, and normality's opinion stands.
+
         Args:
             verdict: The opinions.
 
@@ -67,7 +71,8 @@ class Calibration(Learnt):
         segnet = verdict.segnet
         if self.fitted:  # in the units that normality's opinion has
             segnet = log_odds(segnet, self.segnet_median, self.segnet_spread)
-        return torch.logaddexp(segnet, verdict.normality)
+        excess = segnet.clamp(min=LEAST_EXCESS).expm1().log()
+        return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, verdict.normality), verdict.normality)
 
     @torch.no_grad()
     def fit(self, verdicts: Iterable[Verdict], false_alarm_rate: float) -> None:

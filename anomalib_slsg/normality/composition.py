@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from anomalib_slsg.normality.folds import BLOCKS, cross_fold_scores
 from anomalib_slsg.normality.gaussian import Gaussian, covariance_of_changes
 from anomalib_slsg.normality.measure import Measure, at_least
+from anomalib_slsg.normality.poses import Posed, in_all_poses
 
 WORDS = 512  # kinds of feature that are told apart, at the most
 CELLS_OF_A_WORD = 20  # at the least, on average: what is rare in normal images is no kind of its own
@@ -42,7 +43,13 @@ class Composition(Measure):
     examples: Tensor  # (N, K), whitened
 
     @torch.no_grad()
-    def fit(self, features: Tensor, changed: Tensor | None = None, unchanged: Tensor | None = None) -> None:
+    def fit(
+        self,
+        features: Tensor,
+        changed: Tensor | None = None,
+        unchanged: Tensor | None = None,
+        posed: Posed | None = None,
+    ) -> None:
         """Learn what is normal.
 
         Args:
@@ -50,10 +57,13 @@ class Composition(Measure):
             changed: Features of images after changes that mean nothing, of shape (kinds, B', C, H, W); none if left
                 out.
             unchanged: Those of the same images before, of shape (B', C, H, W).
+            posed: Those in further poses that are normal; none if left out.
         """
-        words = _Words.learn(features)
+        words = _Words.learn(in_all_poses(features, posed))
         shares = words.shares_in_parts(features)
-        variance, changes, kinds = shares.var(dim=0, correction=0), None, 1
+        further = posed and Posed(words.shares_in_parts(posed.features), posed.image)
+        normal_shares = in_all_poses(shares, further)
+        variance, changes, kinds = normal_shares.var(dim=0, correction=0), None, 1
         if changed is not None and unchanged is not None:
             before = words.shares_in_parts(unchanged)
             changes = torch.cat([words.shares_in_parts(kind) - before for kind in changed])
@@ -63,11 +73,11 @@ class Composition(Measure):
         meaningless = None if changes is None else covariance_of_changes(changes[:, :, None, None], scale, kinds)
 
         def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
-            return partial(_distances, _learn(shares[rest], scale, meaningless))
+            return partial(_distances, _learn(in_all_poses(shares, further, rest), scale, meaningless))
 
         (unusual,) = cross_fold_scores(min(BLOCKS, len(shares)), learn, shares)
         self.words, self.mean, self.scale, self.temperature = words
-        normal = _learn(shares, scale, meaningless)
+        normal = _learn(normal_shares, scale, meaningless)
         self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
         self.calibrate(unusual, LEAST_SPREAD)
 

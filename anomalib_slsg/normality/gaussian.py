@@ -61,6 +61,19 @@ class Gaussian(NamedTuple):
         squares = (whitened.square().sum(dim=1) + nearest * -2.0).clamp(min=0) / features.shape[1]
         return squares.sqrt().transpose(0, 1).unflatten(1, (1, *self.mean.shape[-2:]))
 
+    def log_likelihoods(self, features: Tensor) -> Tensor:
+        """Tell how likely images are, by the mean and the covariance alone.
+
+        Args:
+            features: Features of shape (B, C, H, W).
+
+        Returns:
+            Mean of their cells' log likelihoods, but for a constant, of shape (B,).
+        """
+        whitened = self.whitening @ (features - self.mean).flatten(2).permute(2, 1, 0)  # (H W, C, B)
+        determinants = self.whitening.diagonal(dim1=1, dim2=2).log().sum(dim=1)  # of triangles
+        return (determinants[:, None] - whitened.square().sum(dim=1) / 2).mean(dim=0)
+
 
 def covariance_of_changes(changes: Tensor, scale: Tensor, kinds: int) -> Tensor:
     """Learn how features vary by changes of several kinds, which may come together.

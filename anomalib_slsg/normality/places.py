@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 from anomalib_slsg.normality.folds import MOST_FOLDS, cross_fold_scores
 from anomalib_slsg.normality.gaussian import Gaussian, covariance_of_changes
 from anomalib_slsg.normality.measure import Measure, at_least
+from anomalib_slsg.normality.poses import Posed, in_all_poses
 
 EXAMPLES = 64  # normal features that are kept at each place
 LEAST_SPREAD = 0.02  # of normal distances, where all images are the same
@@ -31,7 +32,7 @@ class PlaceByPlace(Measure):
     examples: Tensor  # (H W, N, C), whitened
 
     @torch.no_grad()
-    def fit(self, features: Tensor, changes: Tensor | None = None, kinds: int = 1) -> None:
+    def fit(self, features: Tensor, changes: Tensor | None = None, kinds: int = 1, posed: Posed | None = None) -> None:
         """Learn what is normal.
 
         Args:
@@ -39,6 +40,7 @@ class PlaceByPlace(Measure):
             changes: By how much changes that mean nothing change features, of shape (kinds * B', C, H, W); not at all
                 if left out.
             kinds: How many kinds of change there are.
+            posed: Those in further poses that are normal; none if left out.
         """
         scale = at_least(features.std(dim=(0, 2, 3)))
         if changes is not None:  # images that are all the same vary by these alone
@@ -46,11 +48,12 @@ class PlaceByPlace(Measure):
         meaningless = None if changes is None else covariance_of_changes(changes, scale, kinds)
 
         def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
-            judge = Gaussian.fit(features[rest], scale, EXAMPLES, meaningless)
+            judge = Gaussian.fit(in_all_poses(features, posed, rest), scale, EXAMPLES, meaningless)
             return lambda images: image_distances(judge.distances(images))
 
         (unusual,) = cross_fold_scores(min(MOST_FOLDS, len(features)), learn, features)
-        self.mean, self.whitening, self.examples = Gaussian.fit(features, scale, EXAMPLES, meaningless)
+        normal = Gaussian.fit(in_all_poses(features, posed), scale, EXAMPLES, meaningless)
+        self.mean, self.whitening, self.examples = normal
         self.calibrate(unusual, LEAST_SPREAD)
 
     def distances(self, features: Tensor) -> Tensor:

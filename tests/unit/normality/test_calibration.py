@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from anomalib_slsg.normality.calibration import Calibration, Verdict, conformal_index, supported_rate
+from anomalib_slsg.normality.measure import log_odds
 
 
 def _verdict(number: int, seed: int = 0, opinions: tuple[str, ...] = ("segnet", "normality")) -> Verdict:
@@ -47,14 +48,54 @@ def test_an_opinion_that_varies_much_counts_for_little() -> None:
     assert calibration.join(certain)[0] > 10
 
 
-def test_odds_of_several_reasons_add_up() -> None:
+def test_odds_add_up_where_segnet_finds_something() -> None:
+    """Below even odds it is silent; above, what exceeds them is added."""
     calibration = Calibration()
-    verdict = Verdict(torch.tensor([-3.0, 0.0, 2.0]), torch.tensor([-1.0, 0.0, -9.0]), torch.zeros(3, 1, 1, 1))
-    expected = torch.tensor([math.exp(-3) + math.exp(-1), 2.0, math.exp(2) + math.exp(-9)]).log()
+    segnet, normality = torch.tensor([-3.0, 0.0, 0.5, 2.0]), torch.tensor([-30.0, 0.0, 1.0, -9.0])
+    verdict = Verdict(segnet, normality, torch.zeros(4, 1, 1, 1))
+    expected = torch.tensor(
+        [-30.0, 0.0, math.log(math.exp(0.5) - 1 + math.exp(1)), math.log(math.exp(2) - 1 + math.exp(-9))]
+    )
     torch.testing.assert_close(calibration.join(verdict), expected)
     for alone in (verdict._replace(segnet=None), verdict._replace(normality=None)):
         given = alone.normality if alone.segnet is None else alone.segnet
         torch.testing.assert_close(calibration.join(alone), given)
+
+
+def test_what_varies_at_random_never_spoils_what_tells_anomalies_apart() -> None:
+    """A SegNet that knows nothing of a product leaves the ranking of images to normality."""
+    calibration, good, bad = Calibration(), _verdict(400, seed=1), _verdict(400, seed=2)
+    calibration.fit([_verdict(30)], 0.05)
+    assert good.normality is not None
+    assert bad.normality is not None
+    good = good._replace(normality=0.7 * (good.normality + 5) - 1.5)
+    bad = bad._replace(normality=0.7 * (bad.normality + 5) + 1.0)
+    alone = _share_in_order(good.normality, bad.normality)
+    joined = _share_in_order(calibration.join(good), calibration.join(bad))
+    added = _share_in_order(*(_sum_of_odds(calibration, verdict) for verdict in (good, bad)))
+    assert alone > 0.99
+    assert joined > alone - 0.003
+    assert added < joined
+
+
+def test_joined_odds_rise_with_each_opinion() -> None:
+    calibration = Calibration()
+    grid = torch.linspace(-4, 4, 81)
+    segnet, normality = (axis.flatten() for axis in torch.meshgrid(grid, grid, indexing="ij"))
+    joined = calibration.join(Verdict(segnet, normality, torch.zeros(len(segnet), 1, 1, 1))).unflatten(0, (81, 81))
+    assert (joined.diff(dim=0) >= 0).all()
+    assert (joined.diff(dim=1) > 0).all()
+
+
+def _share_in_order(good: torch.Tensor, bad: torch.Tensor) -> float:
+    return (good[:, None] < bad).float().mean().item()
+
+
+def _sum_of_odds(calibration: Calibration, verdict: Verdict) -> torch.Tensor:
+    assert verdict.segnet is not None
+    assert verdict.normality is not None
+    segnet = log_odds(verdict.segnet, calibration.segnet_median, calibration.segnet_spread)
+    return torch.logaddexp(segnet, verdict.normality)
 
 
 def test_nothing_is_shifted_without_kept_images() -> None:

@@ -1,0 +1,100 @@
+"""Features of training images: as they are, after small changes, and in the poses that are normal. Not in the paper."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.normality.backbone import Features
+from anomalib_slsg.normality.measure import at_least
+from anomalib_slsg.normality.poses import POSES, TIMES, Variation, normal_pose
+from anomalib_slsg.normality.small_changes import KINDS, small_changes
+from anomalib_slsg.utils.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+FITTED_IMAGES = 500  # more of them add memory and nothing else
+CHANGED_IMAGES = 100  # of them, in each of the ways that mean nothing, and in poses that may be normal
+TRIED_POSES = 3  # of each of these
+POSED_IMAGES = 1600  # at the most, of poses that are normal
+
+
+class Description(NamedTuple):
+    """Features of training images.
+
+    Attributes:
+        normal: Those of images as they are.
+        few: Indices of the images that were changed.
+        changed: Features of these after each kind of small change.
+        posed: Features of images in the poses that are normal; ``None`` where there are no such poses.
+        image_of_posed: Index of the image that each of these was made of.
+    """
+
+    normal: Features
+    few: Tensor
+    changed: list[Features]
+    posed: Features | None
+    image_of_posed: Tensor
+
+
+def describe(
+    images: NormalImages,
+    features_of: Callable[[Tensor], Features],
+    generator: torch.Generator,
+    show_progress: bool = False,
+) -> Description:
+    """Compute features of training images.
+
+    Args:
+        images: Two or more.
+        features_of: The frozen network, for images in [0, 1] of shape (B, 3, H, W).
+        generator: CPU generator of changes and poses.
+        show_progress: Show a progress bar.
+
+    Returns:
+        All that the measures are fitted to.
+    """
+    chosen = images.spread_evenly(FITTED_IMAGES)
+    few = _spread_evenly(len(chosen), CHANGED_IMAGES)
+    posed, image_of_posed = None, few[:0]
+    with progress_bar(show_progress, transient=True) as bar:
+        total = len(chosen) + (KINDS + TRIED_POSES * len(POSES)) * len(few)
+        task = bar.add_task("Fitting normality", total=total)
+
+        def varied(indices: Tensor, vary: Variation, most: int | None = None) -> list[Features]:
+            """Features of images in each of several variations."""
+            rows = []
+            for part in images.in_parts(indices):
+                row = []
+                for changed in islice(vary(part, generator), most):
+                    row.append(features_of(changed))
+                    bar.advance(task, len(changed))
+                rows.append(row)
+            return [_joined(variation) for variation in zip(*rows, strict=True)]
+
+        (normal,) = varied(chosen, _unchanged)
+        changed = varied(chosen[few], small_changes)
+        tried = {name: _joined(varied(chosen[few], pose, TRIED_POSES)).fine for name, pose in POSES.items()}
+        name = normal_pose(normal.fine[few], tried, at_least(normal.fine.std(dim=(0, 2, 3))))
+        if name is not None:
+            some = _spread_evenly(len(chosen), POSED_IMAGES // TIMES[name])
+            bar.update(task, total=total + TIMES[name] * len(some))
+            posed, image_of_posed = _joined(varied(chosen[some], POSES[name])), some.repeat(TIMES[name])
+            logger.info("Normality: %s images are normal, so %d of them are fitted to, too.", name, len(image_of_posed))
+    return Description(normal, few, changed, posed, image_of_posed)
+
+
+def _unchanged(images: Tensor, _generator: torch.Generator) -> Iterator[Tensor]:
+    yield images
+
+
+def _joined(parts: Iterable[Features]) -> Features:
+    return Features(*(torch.cat(level) for level in zip(*parts, strict=True)))
+
+
+def _spread_evenly(number: int, most: int) -> Tensor:
+    return torch.linspace(0, number - 1, min(number, most)).round().long()

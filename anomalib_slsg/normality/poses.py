@@ -1,0 +1,114 @@
+"""Poses that objects are photographed in. Held-out normal images tell which of them are normal. Not in the paper."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from anomalib_slsg.normality.folds import MOST_FOLDS, fold_of_each
+from anomalib_slsg.normality.gaussian import Gaussian
+from anomalib_slsg.simulation.perlin import rotate
+
+TURNS = 8  # of an image, where objects lie at any angle
+FEWEST_IMAGES = 10  # that tell which poses are normal
+CONFIDENCE = 2.0  # standard errors by which a pose has to gain
+
+Variation = Callable[[Tensor, torch.Generator], Iterator[Tensor]]
+
+
+class Posed(NamedTuple):
+    """Features of normal images in further poses.
+
+    Attributes:
+        features: Of shape (P, ...).
+        image: Index of the normal image that each was made of, of shape (P,).
+    """
+
+    features: Tensor
+    image: Tensor
+
+
+def in_all_poses(normal: Tensor, posed: Posed | None, images: Tensor | None = None) -> Tensor:
+    """Features of normal images as they are and in further poses.
+
+    Args:
+        normal: As they are, of shape (B, ...).
+        posed: In further poses, if there are any.
+        images: Which images are meant, true or false, of shape (B,); all if left out.
+
+    Returns:
+        All features of these images, of shape (B', ...).
+    """
+    if images is not None:
+        normal, posed = normal[images], posed and Posed(posed.features[images[posed.image]], posed.image)
+    return normal if posed is None else torch.cat([normal, posed.features])
+
+
+def mirrored(images: Tensor, _generator: torch.Generator) -> Iterator[Tensor]:
+    """Mirror images left to right, top to bottom, and both.
+
+    Args:
+        images: Images of shape (B, 3, H, W).
+
+    Yields:
+        Three times the images.
+    """
+    yield images.flip(3)
+    yield images.flip(2)
+    yield images.flip(2, 3)
+
+
+def turned(images: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """Turn images by quarters, which blurs nothing, and then each by angles of its own.
+
+    Args:
+        images: Images of shape (B, 3, H, W).
+        generator: CPU generator.
+
+    Yields:
+        ``TURNS`` times the images.
+    """
+    for quarters in range(1, 4):
+        yield rotate(images, torch.full((len(images),), 90.0 * quarters))
+    for _ in range(TURNS - 3):
+        yield rotate(images, 360 * torch.rand(len(images), generator=generator))
+
+
+POSES: dict[str, Variation] = {"mirrored": mirrored, "turned": turned}
+TIMES = {"mirrored": 3, "turned": TURNS}
+
+
+def normal_pose(features: Tensor, posed: dict[str, Tensor], scale: Tensor) -> str | None:
+    """Find the poses that are as normal as the training images' own.
+
+    Normal images that are held out are likelier where the others were fitted to in these poses, too. Poses in which
+    objects are never photographed make them less likely: room is made for what does not happen.
+
+    Args:
+        features: Those of normal images, of shape (B, C, H, W).
+        posed: For each name, features of these images in several poses, of shape (times * B, C, H, W).
+        scale: By how much the channels of normal images vary, of shape (C,).
+
+    Returns:
+        The name that gains most, if it does so with confidence.
+    """
+    if len(features) < FEWEST_IMAGES:
+        return None
+    folds = fold_of_each(len(features), MOST_FOLDS).to(features.device)
+    likelihood = {name: features.new_empty(len(features)) for name in (None, *posed)}
+    for fold in range(MOST_FOLDS):
+        inside = folds == fold
+        for name, found in likelihood.items():
+            learnt = features[~inside]
+            if name is not None:
+                others = posed[name]
+                learnt = torch.cat([learnt, others[~inside.repeat(len(others) // len(features))]])
+            found[inside] = Gaussian.fit(learnt, scale, number=1).log_likelihoods(features[inside])
+    best, most = None, 0.0
+    for name in posed:
+        gain = likelihood[name] - likelihood[None]
+        mean = gain.mean().item()
+        if mean > max(most, CONFIDENCE * gain.std().item() / len(gain) ** 0.5):
+            best, most = name, mean
+    return best
