@@ -168,9 +168,11 @@ class AccuracyJob(Job):
         (tested,) = self._engine(key, devices, *callbacks).test(model, datamodule=datamodule)
         seconds = {"fit_s": fit_seconds, "test_s": time.perf_counter() - start}
         values = {**{name: float(tested[name]) for name in METRICS if name in tested}, **metrics.compute()}
+        counts = metrics.counts() if is_slsg(self.model) else {}
         return {
             **key,
             **{name: f"{value:.4f}" for name, value in values.items()},
+            **{name: str(number) for name, number in counts.items()},
             **{k: "" if s is None else f"{s:.3f}" for k, s in seconds.items()},
         }
 

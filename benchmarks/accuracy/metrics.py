@@ -18,6 +18,7 @@ from anomalib_slsg.metrics import AUSPRO
 from anomalib_slsg.metrics.ground_truth import has_defects_config
 from anomalib_slsg.metrics.spro_metrics import FOLDER_OF_TYPE
 from anomalib_slsg.utils.auroc import area_under_roc
+from benchmarks.accuracy.rows import COUNTS
 
 
 class RawMetrics(Callback):
@@ -65,6 +66,13 @@ class RawMetrics(Callback):
         if len(self.masks) == len(self.maps):
             values |= _pixel_metrics(torch.cat(self.maps), torch.cat(self.masks))
         return {name: float(value) for name, value in values.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Count false alarms and misses at a threshold of 0.5; for scores that are probabilities."""
+        scores, labels = torch.cat(self.scores), torch.cat(self.labels)
+        called = scores > 0.5
+        found = ~labels, called & ~labels, labels, labels & ~called
+        return {name: int(each.sum()) for name, each in zip(COUNTS, found, strict=True)}
 
 
 def _largest_f1(scores: Tensor, labels: Tensor) -> Tensor:

@@ -20,7 +20,9 @@ METRICS = (
     "pixel_AUSPRO_structural",
     "pixel_AUSPRO_mean",
 )
-COLUMNS = (*KEY, *METRICS, "fit_s", "test_s")
+# at the threshold of 0.5, of models whose scores are probabilities
+COUNTS = ("good_images", "false_alarms", "anomalous_images", "misses")
+COLUMNS = (*KEY, *METRICS, *COUNTS, "fit_s", "test_s")
 
 
 class Rows:

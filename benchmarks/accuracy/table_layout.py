@@ -14,8 +14,10 @@ Row = dict[str, str]
 
 # what tables call the models that no schedule trains, and their names in the file
 BASELINES = {"PatchCore": "PatchCore Lite0", "PaDiM": "PaDiM Lite0"}
-# metrics that are not columns of the file: how many seeds there are, and the one for places that the data have
+# metrics that are not columns of the file: how many seeds there are, the one for places that the data have, and how
+# many of the images there are
 SEEDS = "seeds"
+SHARES = {"false alarms": ("false_alarms", "good_images"), "misses": ("misses", "anomalous_images")}
 LOCALISATION = "localisation"
 LOCALISATION_METRICS = ("pixel_AUSPRO_mean", "pixel_AUSPRO_logical", "pixel_AUPRO")
 DIGITS = 3
@@ -95,9 +97,12 @@ def find(rows: Iterable[Row], model: str, data: Data, training: Training) -> lis
 
 
 def value(rows: Sequence[Row], metric: str) -> str:
-    """Tell what a cell says of some rows: a mean; nothing where no row has the metric."""
+    """Tell what a cell says of some rows: a mean, or for shares the sums; nothing where no row has the metric."""
     if metric == SEEDS:
         return str(len(rows))
+    if metric in SHARES:
+        some, every = (sum(int(row[name] or 0) for row in rows) for name in SHARES[metric])
+        return f"{some} of {every}" if every else ""
     candidates = LOCALISATION_METRICS if metric == LOCALISATION else (metric,)
     for name in candidates:
         values = [Decimal(row[name]) for row in rows if row[name]]  # of which a half is one

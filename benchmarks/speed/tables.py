@@ -128,20 +128,6 @@ def growth_with_the_image() -> list[str]:
     return markdown_table(header, lines, "r")
 
 
-def cost_of_the_distance() -> list[str]:
-    """Tell what the distance of features costs."""
-    rows = Rows("speed.csv", ZEN_4)
-    lines = []
-    for title, model in {"SLSG": "SLSG", "SLSG with distance": "SLSG + distance"}.items():
-        alone = {"what": f"inference {SIDE}", "model": model, "batch": 1}
-        int8, bf16 = (rows.one(**alone, backend="openvino", precision=precision) for precision in ("int8", "bf16"))
-        in_torch = rows.one(**alone, backend="torch", precision="bf16")
-        cells = [title, milliseconds(int8, 1), fixed(known(int8.ratio_to_floor), 2), memory(int8)]
-        lines.append([*cells, *(cell for row in (bf16, in_torch) for cell in (milliseconds(row, 1), memory(row)))])
-    header = ["", "OpenVINO INT8, ms", "over floor", "MiB", "OpenVINO bf16, ms", "MiB", "torch bf16, ms", "MiB"]
-    return markdown_table(header, lines, "l")
-
-
 def training_steps() -> list[str]:
     """Compare steps of both trainings with what the machine can do."""
     rows = Rows("training_speed.csv")
@@ -204,7 +190,6 @@ def spro() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "speed, fastest forms": fastest_forms,
     "speed, growth with the image": growth_with_the_image,
-    "speed, cost of the distance": cost_of_the_distance,
     "speed, training steps": training_steps,
     "speed, growth with training images": growth_with_training_images,
     "speed, simulation": simulation,

@@ -99,6 +99,8 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> None:
+    from benchmarks.accuracy.rows import COUNTS
+
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
     done = _run(tmp_path, "--config", str(_broken(tmp_path / "broken.yaml")))
     assert done.returncode != 0
@@ -120,6 +122,14 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
         }
         assert {"image_AUROC", "image_F1Max", "pixel_AUROC", "pixel_AUPRO", "image_AUROC_logical"} <= values.keys()
         assert ("image_F1Score" in values) == ("SLSG" in row["model"])  # raw scores have no threshold
+        counts = {name: row[name] for name in COUNTS}
+        if "SLSG" in row["model"]:
+            good, alarms, anomalous, misses = (int(number) for number in counts.values())
+            found = anomalous - misses
+            assert values["image_F1Score"] == pytest.approx(2 * found / (found + alarms + anomalous), abs=1e-3)
+            assert alarms <= good
+        else:
+            assert set(counts.values()) == {""}
         assert {"image_AUROC_mean"} <= values.keys()
         assert all(0 <= value <= 1 for value in values.values())
         assert float(row["fit_s"]) > 0

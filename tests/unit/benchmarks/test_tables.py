@@ -86,6 +86,15 @@ def test_maps_are_judged_by_the_metric_that_the_data_have() -> None:
     assert value([_row(1)], LOCALISATION) == ""
 
 
+def test_false_alarms_and_misses_are_summed_over_seeds() -> None:
+    from benchmarks.accuracy.table_layout import value
+
+    counts = ({"good_images": "20", "false_alarms": "1"}, {"good_images": "20", "false_alarms": "2"})
+    rows = [{**_row(seed), "anomalous_images": "", "misses": "", **some} for seed, some in enumerate(counts)]
+    assert value(rows, "false alarms") == "3 of 40"
+    assert value(rows, "misses") == ""  # scores without a threshold
+
+
 def test_the_highest_figures_are_bold() -> None:
     from benchmarks.accuracy.table_layout import in_bold
 
