@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from openvino import Model, Node
 
 # what the exporters call the first constants of those that features are compared with
-PLACES, WHOLE = "normality.places.whitening", "normality.whole.whitening"
 COMPOSITION = "normality.composition.words"
+COMPARED = (*(f"normality.{measure}.whitening" for measure in ("places", "details", "whole")), COMPOSITION)
 NO_OPERATIONS = ("Constant", "Parameter", "Result")
 # OpenVINO's own marks: of what is not rounded, which newer versions write otherwise and still read, and of what expands
 # constants of 16 bits when they are used instead of when they are loaded

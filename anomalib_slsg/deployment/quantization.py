@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_slsg.deployment.openvino import COMPOSITION, PLACES, WHOLE, comparing, consumers, names, reachable
+from anomalib_slsg.deployment.openvino import COMPARED, comparing, consumers, names, reachable
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
@@ -30,7 +30,7 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    unrounded = names(comparing(graph, PLACES, WHOLE, COMPOSITION) | _first_convolutions(graph))
+    unrounded = names(comparing(graph, *COMPARED) | _first_convolutions(graph))
     ignored = nncf.IgnoredScope(types=["MatMul"], names=unrounded)
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
@@ -81,7 +81,7 @@ def compress_weights(graph: "Model") -> "Model":
     """
     import nncf
 
-    ignored = nncf.IgnoredScope(names=names(comparing(graph, PLACES, WHOLE, COMPOSITION)))
+    ignored = nncf.IgnoredScope(names=names(comparing(graph, *COMPARED)))
     return nncf.compress_weights(graph, ignored_scope=ignored)
 
 

@@ -1,5 +1,6 @@
 """The frozen network whose features describe images. Not in the paper."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,10 +9,12 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from anomalib_slsg.networks.encoder import build_features, deepest_of_strides
 
-STRIDES = (8, 16, 32)
+STRIDES = (4, 8, 16, 32)
 # What larger grids and wider networks are cut down to: a matrix of channels by channels is kept for each cell.
-LARGEST_FINE_SIDE, LARGEST_COARSE_SIDE = 32, 16
-MOST_FINE_CHANNELS, MOST_COARSE_CHANNELS = 160, 480
+LARGEST_SIDES = (32, 32, 16)
+MOST_CHANNELS = (64, 160, 480)
+
+LEVELS = (slice(0, 2), slice(1, 3), slice(1, 4))  # of the strides, for the finest, the fine and the coarse features
 
 Grid = tuple[int, int]
 
@@ -20,10 +23,12 @@ class Features(NamedTuple):
     """What images are described by.
 
     Attributes:
-        fine: Channels of strides 8 and 16 on the cells of stride 16, of shape (B, C, H, W).
-        coarse: Channels of all three strides on the cells of stride 32, of shape (B, C', H', W').
+        finest: Channels of strides 4 and 8 on the cells of stride 8, of shape (B, C, H, W).
+        fine: Channels of strides 8 and 16 on the cells of stride 16, of shape (B, C', H', W').
+        coarse: Channels of strides 8, 16 and 32 on the cells of stride 32, of shape (B, C", H", W").
     """
 
+    finest: Tensor
     fine: Tensor
     coarse: Tensor
 
@@ -37,9 +42,10 @@ class FrozenBackbone(nn.Module):
         backbone: Name of a timm CNN that supports ``features_only``.
 
     Raises:
-        ValueError: If timm does not know it, or it lacks one of the three strides.
+        ValueError: If timm does not know it, or it lacks one of the four strides.
     """
 
+    finest_channels: Tensor
     fine_channels: Tensor
     coarse_channels: Tensor
 
@@ -52,39 +58,47 @@ class FrozenBackbone(nn.Module):
             network = build_features(backbone, tuple(information.out_indices[place] for place in places))
         except ValueError as error:
             raise ValueError(
-                f"model.normality.backbone: '{backbone}' is not a timm CNN with features at strides 8, 16 and 32, such "
-                f"as tf_efficientnet_lite0 or resnet18 ({error})"
+                f"model.normality.backbone: '{backbone}' is not a timm CNN with features at strides 4, 8, 16 and 32, "
+                f"such as tf_efficientnet_lite0 or resnet18 ({error})"
             ) from error
         self.network: nn.Module = network.requires_grad_(False)
-        channels = network.feature_info.channels()
-        self.first_channels: int = channels[0]
-        self.register_buffer("fine_channels", _chosen(sum(channels[:2]), MOST_FINE_CHANNELS), persistent=False)
-        self.register_buffer("coarse_channels", _chosen(sum(channels), MOST_COARSE_CHANNELS), persistent=False)
+        self.channels: list[int] = network.feature_info.channels()
+        for name, levels, most in zip(Features._fields, LEVELS, MOST_CHANNELS, strict=True):
+            self.register_buffer(f"{name}_channels", _chosen(sum(self.channels[levels]), most), persistent=False)
         self.eval()
 
-    def forward(self, images: Tensor, fine: Grid | None = None, coarse: Grid | None = None) -> Features:
+    def forward(self, images: Tensor, grids: Sequence[Grid | None] = (None, None, None)) -> Features:
         """Describe images.
 
         Args:
             images: Normalised images of shape (B, 3, H, W).
-            fine: Height and width of the fine grid in cells; those of stride 16, but not too many, if left out.
-            coarse: The same of the coarse grid, of stride 32.
+            grids: Height and width in cells of the finest, the fine and the coarse grid; where they are left out, those
+                of strides 8, 16 and 32, but not too many.
 
         Returns:
             The features, float32.
         """
-        levels = [level.float() for level in self.network(images)]
-        fine = fine or _at_most(levels[1], LARGEST_FINE_SIDE)
-        coarse = coarse or _at_most(levels[2], LARGEST_COARSE_SIDE)
-        return Features(
-            torch.cat([_on_grid(level, fine) for level in levels[:2]], dim=1).index_select(1, self.fine_channels),
-            torch.cat([_on_grid(level, coarse) for level in levels], dim=1).index_select(1, self.coarse_channels),
-        )
+        maps = [level.float() for level in self.network(images)]
+        found = []
+        for name, levels, grid, side in zip(Features._fields, LEVELS, grids, LARGEST_SIDES, strict=True):
+            cells = grid or _at_most(maps[levels][-1], side)
+            together = torch.cat([_on_grid(level, cells) for level in maps[levels]], dim=1)
+            found.append(together.index_select(1, self.get_buffer(f"{name}_channels")))
+        return Features(*found)
 
-    @property
-    def share_of_first_stride(self) -> float:
-        """Share of the fine features that are of the first stride."""
-        return (self.fine_channels < self.first_channels).float().mean().item()
+    def mean_offset(self, offsets: Tensor, name: str) -> Tensor:
+        """Average how far cells look past their places over the channels of two strides.
+
+        Args:
+            offsets: Pixels down and to the right for each stride, of shape (4, 2).
+            name: Which features, ``finest`` or ``fine``.
+
+        Returns:
+            The mean, of shape (2,).
+        """
+        levels = LEVELS[Features._fields.index(name)]
+        share = (self.get_buffer(f"{name}_channels") < self.channels[levels][0]).float().mean()
+        return share * offsets[levels][0] + (1 - share) * offsets[levels][1]
 
     def train(self, mode: bool = True) -> "FrozenBackbone":
         """Stay in evaluation mode."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.normality.backbone import Features
 from anomalib_slsg.normality.measure import at_least
-from anomalib_slsg.normality.poses import POSES, TIMES, Variation, normal_pose
+from anomalib_slsg.normality.poses import POSES, TIMES, Posed, Variation, normal_pose
 from anomalib_slsg.normality.small_changes import KINDS, small_changes
 from anomalib_slsg.utils.progress import progress_bar
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 FITTED_IMAGES = 500  # more of them add memory and nothing else
 CHANGED_IMAGES = 100  # of them, in each of the ways that mean nothing, and in poses that may be normal
 TRIED_POSES = 3  # of each of these
-POSED_IMAGES = 1600  # at the most, of poses that are normal
+POSED_IMAGES = 1000  # at the most, of poses that are normal
 
 
 class Description(NamedTuple):
@@ -39,6 +39,21 @@ class Description(NamedTuple):
     changed: list[Features]
     posed: Features | None
     image_of_posed: Tensor
+
+    def of(self, name: str) -> tuple[Tensor, Tensor, int, Posed | None]:
+        """What measures that compare places are fitted to.
+
+        Args:
+            name: Which features.
+
+        Returns:
+            Those of the images, of shape (B, C, H, W); by how much small changes change them, of shape
+            (kinds * B', C, H, W); how many kinds there are; those in further poses.
+        """
+        normal = getattr(self.normal, name)
+        changes = torch.cat([getattr(kind, name) - normal[self.few] for kind in self.changed])
+        posed = None if self.posed is None else Posed(getattr(self.posed, name), self.image_of_posed)
+        return normal, changes, len(self.changed), posed
 
 
 def describe(

@@ -12,9 +12,7 @@ from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.normality.backbone import Features
 from anomalib_slsg.normality.description import describe
 from anomalib_slsg.normality.normality import Normality
-from anomalib_slsg.normality.poses import Posed
 from anomalib_slsg.normality.receptive_field import offsets
-from anomalib_slsg.normality.small_changes import KINDS
 from anomalib_slsg.utils.processes import share_buffers
 
 logger = logging.getLogger(__name__)
@@ -54,20 +52,18 @@ class NormalityFitting:
         def features_of(images: Tensor) -> Features:
             return backbone(self.normalise(images.to(self.device)))
 
-        normal, few, changed, posed, image_of_posed = describe(self.images, features_of, generator, self.show_progress)
-        before = Features(*(level[few] for level in normal))
-        fine, coarse = (None, None) if posed is None else (Posed(level, image_of_posed) for level in posed)
-        if normality.places is not None:
-            normality.places.fit(normal.fine, torch.cat([kind.fine - before.fine for kind in changed]), KINDS, fine)
-            image = self.images[few[:1]]
-            size = (image.shape[-2], image.shape[-1])
-            looks = offsets(backbone.network, size, normal.fine.device)
-            share = backbone.share_of_first_stride
-            normality.places.align(size, share * looks[0] + (1 - share) * looks[1])
+        found = describe(self.images, features_of, generator, self.show_progress)
+        image = self.images[found.few[:1]]
+        size = (image.shape[-2], image.shape[-1])
+        looks = offsets(backbone.network, size, found.normal.fine.device)
+        for places, name in ((normality.details, "finest"), (normality.places, "fine")):
+            if places is not None:
+                places.fit(*found.of(name))
+                places.align(size, normality.backbone.mean_offset(looks, name))
         if normality.whole is not None:
-            changes = torch.cat([kind.coarse - before.coarse for kind in changed])
-            normality.whole.fit(normal.coarse, changes, KINDS, coarse)
+            normality.whole.fit(*found.of("coarse"))
         if normality.composition is not None:
-            after = torch.stack([kind.fine for kind in changed])
-            normality.composition.fit(normal.fine, after, before.fine, fine)
+            features, _, _, posed = found.of("fine")
+            changed = torch.stack([kind.fine for kind in found.changed])
+            normality.composition.fit(features, changed, features[found.few], posed)
         share_buffers(normality)

@@ -16,7 +16,7 @@ class NormalityEvidence(NamedTuple):
 
     Attributes:
         image: Log odds that an image is anomalous, of shape (B,).
-        pixels: Log odds that a pixel is, of shape (B, 1, H, W); ``None`` where *places* is not measured.
+        pixels: Log odds that a pixel is, of shape (B, 1, H, W); ``None`` without *places*.
     """
 
     image: Tensor
@@ -34,13 +34,17 @@ class Normality(nn.Module):
         super().__init__()
         self.backbone = FrozenBackbone(options.backbone)
         self.places = Places() if "places" in options.measures else None
+        # what is smaller than places only sharpens the map: it tells images apart no better than they do
+        self.details = Places() if "places" in options.measures else None
         self.whole = Whole() if "whole" in options.measures else None
         self.composition = Composition() if "composition" in options.measures else None
 
     @property
     def measures(self) -> list[Places | Whole | Composition]:
         """All of them, fitted or not."""
-        return [measure for measure in (self.places, self.whole, self.composition) if measure is not None]
+        details = None if self.places is None else self.details
+        every = (self.places, details, self.whole, self.composition)
+        return [measure for measure in every if measure is not None]
 
     @property
     def fitted(self) -> bool:
@@ -57,11 +61,14 @@ class Normality(nn.Module):
         Returns:
             The evidence.
         """
-        features: Features = backbone(images, _grid(self.places), _grid(self.whole))
+        grids = [_grid(measure) for measure in (self.details, self.places, self.whole)]
+        features: Features = backbone(images, grids)
+        size = (images.shape[-2], images.shape[-1])
         opinions, pixels = [], None
-        if self.places is not None and self.places.fitted:
-            image, pixels = self.places(features.fine, (images.shape[-2], images.shape[-1]))
+        if self.places is not None and self.details is not None and self.places.fitted:
+            image, pixels = self.places(features.fine, size)
             opinions.append(image)
+            pixels = pixels + self.details(features.finest, size)[1]
         if self.whole is not None and self.whole.fitted:
             opinions.append(self.whole(features.coarse))
         if self.composition is not None and self.composition.fitted:

@@ -26,7 +26,7 @@ class NormalityOptions(Options):
     description is far from theirs. It needs two normal images or more.
 
     Args:
-        backbone: Name of a timm CNN with features at strides 8, 16 and 32. It is not SegNet's, and stays frozen.
+        backbone: Name of a timm CNN with features at strides 4, 8, 16 and 32. It is not SegNet's, and stays frozen.
         encoder_weights: Its weights: ``imagenet``, the path of a state dict, or ``null`` (random, for tests; on the
             command line ``--model.normality '{encoder_weights: null}'``).
         measures: Which measures there are; none leaves SegNet alone. ``places``: what lies at each place, which also

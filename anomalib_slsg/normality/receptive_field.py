@@ -25,20 +25,19 @@ def offsets(
         device: Where the encoder is.
 
     Returns:
-        Pixels down and to the right for each of the first two maps, of shape (2, 2); zeros where nothing depends on the
-        image.
+        Pixels down and to the right for each of the L maps, of shape (L, 2); zeros where nothing depends on the image.
     """
     generator = torch.Generator().manual_seed(0)
     height, width = (min(side, LARGEST_SIDE) for side in size)
-    dependences = torch.zeros(2, height, width, device=device)
+    dependences = torch.zeros(1, height, width, device=device)
     cells: list[tuple[int, int]] = []
     for _ in range(NOISY_IMAGES):  # one by one: gradients need much memory
         noise = torch.randn(1, 3, height, width, generator=generator).to(device)
         with torch.enable_grad():
             pixels = noise.requires_grad_()
-            levels = encoder(pixels)[:2]
-            for number, level in enumerate(levels):
-                dependences[number] += _squared_derivatives(level, pixels, generator)
+            levels = encoder(pixels)
+            found = [_squared_derivatives(level, pixels, generator) for level in levels]
+        dependences = dependences + torch.stack(found)
         cells = [(level.shape[-2], level.shape[-1]) for level in levels]
     return torch.stack([_offset(dependence, grid) for dependence, grid in zip(dependences, cells, strict=True)])
 

@@ -135,10 +135,11 @@ def _fit_to_noise(model: Slsg, measure: str) -> None:
     """Have one measure alone, fitted."""
     normality = model.model.normality = Normality(tiny_normality(measure)).eval()
     features = normality.backbone(torch.rand(12, 3, 32, 32))
-    (part,) = normality.measures
-    part.fit(features.coarse if measure == "whole" else features.fine)
-    if isinstance(part, Places):
-        part.align((32, 32), torch.zeros(2))
+    for part in normality.measures:
+        coarseness = "finest" if part is normality.details else "coarse" if measure == "whole" else "fine"
+        part.fit(getattr(features, coarseness))
+        if isinstance(part, Places):
+            part.align((32, 32), torch.zeros(2))
 
 
 def test_quantisation_that_does_not_work_is_refused_at_once(

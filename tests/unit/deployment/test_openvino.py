@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_slsg.deployment.openvino import (
+    COMPARED,
     COMPOSITION,
-    PLACES,
     comparing,
     consumers,
     keep_composition_unrounded,
@@ -102,7 +102,7 @@ def graph() -> openvino.Model:
     image = operations.parameter([1, 4], np.float32, name="image")
     encoded = operations.relu(image, name="encoder")
     scaled = operations.multiply(encoded, operations.constant(np.full((1, 4), 2, np.float32)), name="standardised")
-    whitening = operations.constant(np.eye(4, dtype=np.float32), name=f"model.{PLACES}_compressed")
+    whitening = operations.constant(np.eye(4, dtype=np.float32), name=f"model.{COMPARED[0]}_compressed")
     product = operations.matmul(scaled, whitening, False, False, name="distance")
     decoded = operations.sigmoid(encoded, name="decoder")
     joined = operations.add(product, decoded, name="joined")
@@ -115,12 +115,12 @@ def _node(graph: openvino.Model, name: str) -> openvino.Node:
 
 def test_what_compares_features_is_found_by_its_constants(graph: openvino.Model) -> None:
     """Also by names that OpenVINO has made longer."""
-    found = comparing(graph, PLACES, COMPOSITION)
+    found = comparing(graph, COMPARED[0], COMPOSITION)
     assert names(found) == ["distance", "encoder", "joined", "standardised"]
     assert _node(graph, "decoder") not in found
     assert comparing(graph, COMPOSITION) == set()
     until = comparing(
-        graph, PLACES, back=lambda node: [] if node.get_friendly_name() == "standardised" else producers(node)
+        graph, COMPARED[0], back=lambda node: [] if node.get_friendly_name() == "standardised" else producers(node)
     )
     assert names(until) == ["distance", "joined", "standardised"]
 
@@ -138,4 +138,4 @@ def test_composition_is_found_in_exported_graphs(composition: Composition, tmp_p
     graph = openvino.Core().read_model(_export(composition, _images(1, seed=2), tmp_path, sixteen_bits=True))
     kinds = {node.get_type_name() for node in comparing(graph, COMPOSITION)}
     assert {"MatMul", "Softmax"} <= kinds
-    assert comparing(graph, PLACES) == set()
+    assert comparing(graph, COMPARED[0]) == set()

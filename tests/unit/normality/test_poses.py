@@ -52,7 +52,7 @@ class _Photographs(Dataset):
 
 def _features(images: Tensor) -> Features:
     """All pixels of each cell."""
-    return Features(pixel_unshuffle(images, 4), pixel_unshuffle(images, 8))
+    return Features(pixel_unshuffle(images, 2), pixel_unshuffle(images, 4), pixel_unshuffle(images, 8))
 
 
 @pytest.mark.parametrize("photographed", ["aligned", "mirrored", "turned"])
@@ -68,7 +68,7 @@ def test_held_out_images_tell_which_poses_are_normal(
         assert "Normality" not in caplog.text
         return
     assert found.posed is not None
-    assert len(found.posed.fine) == len(found.posed.coarse) == len(found.image_of_posed) == 40 * TIMES[photographed]
+    assert {len(level) for level in found.posed} == {len(found.image_of_posed)} == {40 * TIMES[photographed]}
     assert f"Normality: {photographed} images are normal, so {40 * TIMES[photographed]} of them" in caplog.text
     # each knows the image that it was made of: mirroring and quarter turns keep what an image holds
     sums = found.normal.fine.sum(dim=(1, 2, 3))[found.image_of_posed[: 3 * 40]]

@@ -64,8 +64,7 @@ def test_maps_peak_where_the_anomaly_is() -> None:
     with torch.no_grad():
         measure.fit(backbone(normal).fine)
         before = errors(torch.zeros(2))
-        looks, share = offsets(backbone.network, (128, 128)), backbone.share_of_first_stride
-        after = errors(share * looks[0] + (1 - share) * looks[1])
+        after = errors(backbone.mean_offset(offsets(backbone.network, (128, 128)), "fine"))
     assert (before > 4).all()
     # what random weights find unusual of a square is not quite its middle
     assert (after.abs() < before / 2).all()

@@ -1,0 +1,71 @@
+"""What the fitted measures say together."""
+
+import torch
+from anomalib.data import ImageBatch, ImageItem
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.normality.fitting import NormalityFitting
+from anomalib_slsg.normality.normality import Normality
+from tests.support.models import tiny_normality
+
+
+class _Noise(Dataset):
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> ImageItem:
+        return ImageItem(image=torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(index)))
+
+
+def _fitted(*measures: str) -> Normality:
+    torch.manual_seed(0)
+    normality = Normality(tiny_normality(*measures)).eval()
+    images = NormalImages(_Noise(), ImageBatch.collate)
+    fitting = NormalityFitting(images, lambda image: image, torch.device("cpu"))
+    fitting.fit(normality, torch.Generator().manual_seed(0))
+    return normality
+
+
+@torch.no_grad()
+def test_odds_of_images_and_of_pixels_add_up_and_details_are_of_the_map_alone() -> None:
+    normality, images = _fitted(), torch.rand(3, 3, 64, 64)
+    found = normality(images, normality.backbone)
+    features = normality.backbone(images)
+    image, pixels = normality.places(features.fine, (64, 64))
+    details = normality.details(features.finest, (64, 64))[1]
+    opinions = torch.stack([image, normality.whole(features.coarse), normality.composition(features.fine)])
+    torch.testing.assert_close(found.image, opinions.exp().sum(dim=0).log())
+    torch.testing.assert_close(found.pixels, pixels + details)
+    assert details.std() > 0
+
+
+@torch.no_grad()
+def test_any_measures_do_without_the_others() -> None:
+    images = torch.rand(2, 3, 64, 64)
+    every = _fitted()
+
+    def evidence(normality: Normality) -> tuple[Tensor, Tensor | None]:
+        return normality(images, normality.backbone)
+
+    for measures in (("places",), ("whole",), ("composition",), ("whole", "composition")):
+        normality = _fitted(*measures)
+        image, pixels = evidence(normality)
+        assert image.isfinite().all()
+        assert (pixels is not None) == ("places" in measures)
+        # as if the others had been left out of a model that has all
+        kept = {name: getattr(every, name) for name in ("places", "whole", "composition")}
+        for name in kept.keys() - set(measures):
+            setattr(every, name, None)
+        torch.testing.assert_close(evidence(every)[0], image)
+        for name, measure in kept.items():
+            setattr(every, name, measure)
+
+
+def test_nothing_is_known_until_it_is_fitted() -> None:
+    normality = Normality(tiny_normality())
+    assert not normality.fitted
+    normality = _fitted("places")
+    normality.places = None
+    assert not normality.fitted  # though details are
