@@ -1,5 +1,6 @@
 """That training teaches, and what its options change."""
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,23 @@ if TYPE_CHECKING:
 def test_a_short_training_finds_defects(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    """The paper's network alone, from random weights and one epoch of pre-training; it knew nothing before."""
-    model = make_model(normality=NO_NORMALITY, image_size=(64, 64), seed=0, auto_bfloat16=False)
-    (before,) = make_engine(tmp_path / "before", logger=False).test(model, make_folder(), verbose=False)
-    engine = make_engine(tmp_path, max_steps=80, logger=False)
-    (after,) = engine.train(model, datamodule=make_folder())
-    assert before["pixel_AUROC"] < 0.85
-    assert after["pixel_AUROC"] > 0.92
-    assert after["image_AUROC"] > 0.9
+    """The paper's network alone, from random weights and one epoch of pre-training; it knew nothing before.
+
+    Of three seeds the middle one counts: on some processors so few steps of one of them end where nothing is found.
+    """
+    before, after = [], []
+    for seed in range(3):
+        model = make_model(normality=NO_NORMALITY, image_size=(64, 64), seed=seed, auto_bfloat16=False)
+        before += make_engine(tmp_path / f"{seed}_before", logger=False).test(model, make_folder(), verbose=False)
+        engine = make_engine(tmp_path / str(seed), max_steps=80, logger=False)
+        after += engine.train(model, datamodule=make_folder())
+
+    def middle(found: list[dict[str, float]], metric: str) -> float:
+        return statistics.median(metrics[metric] for metrics in found)
+
+    assert middle(before, "pixel_AUROC") < 0.85
+    assert middle(after, "pixel_AUROC") > 0.92
+    assert middle(after, "image_AUROC") > 0.9
 
 
 class Modes(Callback):
