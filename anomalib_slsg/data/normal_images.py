@@ -124,8 +124,7 @@ class NormalImages:
         Returns:
             Indices of shape (min(most, len),).
         """
-        count = self._length if most is None else min(most, self._length)
-        return torch.linspace(0, self._length - 1, count).round().long()
+        return spread_evenly(self._length, self._length if most is None else most)
 
     def in_parts(self, indices: Tensor) -> Iterator[Tensor]:
         """Take some images, few at a time.
@@ -176,6 +175,11 @@ class NormalImages:
     def _resized(self, batch: ImageBatch) -> Tensor:
         images = cast("Tensor", batch.image)
         return self._transform(images) if self._transform else images
+
+
+def spread_evenly(number: int, most: int) -> Tensor:
+    """Choose indices below ``number`` that are spread evenly, at most ``most`` of them."""
+    return torch.linspace(0, number - 1, min(most, number)).round().long()
 
 
 def _with_inner_ones(dataset: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.data.normal_images import NormalImages, spread_evenly
 from anomalib_slsg.normality.backbone import Features
 from anomalib_slsg.normality.measure import at_least
 from anomalib_slsg.normality.poses import POSES, TIMES, Posed, Variation, normal_pose
@@ -74,7 +74,7 @@ def describe(
         All that the measures are fitted to.
     """
     chosen = images.spread_evenly(FITTED_IMAGES)
-    few = _spread_evenly(len(chosen), CHANGED_IMAGES)
+    few = spread_evenly(len(chosen), CHANGED_IMAGES)
     posed, image_of_posed = None, few[:0]
     with progress_bar(show_progress, transient=True) as bar:
         total = len(chosen) + (KINDS + TRIED_POSES * len(POSES)) * len(few)
@@ -93,10 +93,14 @@ def describe(
 
         (normal,) = varied(chosen, _unchanged)
         changed = varied(chosen[few], small_changes)
-        tried = {name: _joined(varied(chosen[few], pose, TRIED_POSES)).fine for name, pose in POSES.items()}
+        image_of_tried = torch.arange(len(few)).repeat(TRIED_POSES)
+        tried = {
+            name: Posed(_joined(varied(chosen[few], pose, TRIED_POSES)).fine, image_of_tried)
+            for name, pose in POSES.items()
+        }
         name = normal_pose(normal.fine[few], tried, at_least(normal.fine.std(dim=(0, 2, 3))))
         if name is not None:
-            some = _spread_evenly(len(chosen), POSED_IMAGES // TIMES[name])
+            some = spread_evenly(len(chosen), POSED_IMAGES // TIMES[name])
             bar.update(task, total=total + TIMES[name] * len(some))
             posed, image_of_posed = _joined(varied(chosen[some], POSES[name])), some.repeat(TIMES[name])
             logger.info("Normality: %s images are normal, so %d of them are fitted to, too.", name, len(image_of_posed))
@@ -109,7 +113,3 @@ def _unchanged(images: Tensor, _generator: torch.Generator) -> Iterator[Tensor]:
 
 def _joined(parts: Iterable[Features]) -> Features:
     return Features(*(torch.cat(level) for level in zip(*parts, strict=True)))
-
-
-def _spread_evenly(number: int, most: int) -> Tensor:
-    return torch.linspace(0, number - 1, min(number, most)).round().long()

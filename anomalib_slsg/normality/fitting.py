@@ -53,13 +53,13 @@ class NormalityFitting:
             return backbone(self.normalise(images.to(self.device)))
 
         found = describe(self.images, features_of, generator, self.show_progress)
-        image = self.images[found.few[:1]]
-        size = (image.shape[-2], image.shape[-1])
-        looks = offsets(backbone.network, size, found.normal.fine.device)
-        for places, name in ((normality.details, "finest"), (normality.places, "fine")):
-            if places is not None:
-                places.fit(*found.of(name))
-                places.align(size, normality.backbone.mean_offset(looks, name))
+        if normality.places is not None and normality.details is not None:
+            image = self.images[found.few[:1]]
+            size = (image.shape[-2], image.shape[-1])
+            looks = offsets(backbone.network, size, found.normal.fine.device)
+            for measure, name in ((normality.details, "finest"), (normality.places, "fine")):
+                measure.fit(*found.of(name))
+                measure.align(size, normality.backbone.mean_offset(looks, name))
         if normality.whole is not None:
             normality.whole.fit(*found.of("coarse"))
         if normality.composition is not None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_slsg.normality.folds import MOST_FOLDS, fold_of_each
+from anomalib_slsg.normality.folds import MOST_FOLDS, cross_fold_scores
 from anomalib_slsg.normality.gaussian import Gaussian
 from anomalib_slsg.simulation.perlin import rotate
 
@@ -79,7 +79,7 @@ POSES: dict[str, Variation] = {"mirrored": mirrored, "turned": turned}
 TIMES = {"mirrored": 3, "turned": TURNS}
 
 
-def normal_pose(features: Tensor, posed: dict[str, Tensor], scale: Tensor) -> str | None:
+def normal_pose(features: Tensor, tried: dict[str, Posed], scale: Tensor) -> str | None:
     """Find the poses that are as normal as the training images' own.
 
     Normal images that are held out are likelier where the others were fitted to in these poses, too. Poses in which
@@ -87,7 +87,7 @@ def normal_pose(features: Tensor, posed: dict[str, Tensor], scale: Tensor) -> st
 
     Args:
         features: Those of normal images, of shape (B, C, H, W).
-        posed: For each name, features of these images in several poses, of shape (times * B, C, H, W).
+        tried: For each name, features of these images in some of the poses.
         scale: By how much the channels of normal images vary, of shape (C,).
 
     Returns:
@@ -95,19 +95,17 @@ def normal_pose(features: Tensor, posed: dict[str, Tensor], scale: Tensor) -> st
     """
     if len(features) < FEWEST_IMAGES:
         return None
-    folds = fold_of_each(len(features), MOST_FOLDS).to(features.device)
-    likelihood = {name: features.new_empty(len(features)) for name in (None, *posed)}
-    for fold in range(MOST_FOLDS):
-        inside = folds == fold
-        for name, found in likelihood.items():
-            learnt = features[~inside]
-            if name is not None:
-                others = posed[name]
-                learnt = torch.cat([learnt, others[~inside.repeat(len(others) // len(features))]])
-            found[inside] = Gaussian.fit(learnt, scale, number=1).log_likelihoods(features[inside])
+
+    def likelihoods(posed: Posed | None) -> Tensor:
+        def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
+            return Gaussian.fit(in_all_poses(features, posed, rest), scale, number=1).log_likelihoods
+
+        return cross_fold_scores(MOST_FOLDS, learn, features)[0]
+
+    plain = likelihoods(None)
     best, most = None, 0.0
-    for name in posed:
-        gain = likelihood[name] - likelihood[None]
+    for name, posed in tried.items():
+        gain = likelihoods(posed) - plain
         mean = gain.mean().item()
         if mean > max(most, CONFIDENCE * gain.std().item() / len(gain) ** 0.5):
             best, most = name, mean
