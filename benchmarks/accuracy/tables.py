@@ -24,7 +24,6 @@ JUICE_BOTTLE = Data("juice_bottle", "MVTecLOCO", "juice_bottle")
 DRAWN = tuple(
     Data(f"SyntheticLOCO {category}", "SyntheticLOCO", category) for category in ("tray", "connector_board", "bottle")
 )
-TRAY, CONNECTOR_BOARD, DRAWN_BOTTLE = DRAWN
 TURNED_TRAY, TURNED_BOARD = (
     Data(f"turned {category}", "SyntheticLOCO turned", category) for category in ("tray", "connector_board")
 )

@@ -8,7 +8,6 @@ from benchmarks.common.paths import RESULTS
 from benchmarks.speed.measurements import Measurement, read_measurements
 
 FIRST_MACHINE = "AMD EPYC, "  # what the name of the machine that RESULTS.md measured on begins with
-ZEN_4 = "AMD EPYC (family 25, "
 SIDE = 256
 MODELS = (
     "STFPM",
