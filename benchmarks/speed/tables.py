@@ -29,15 +29,14 @@ IMAGES = (40, 160, 800, 4000)
 
 
 class Rows:
-    """Rows of one machine, of which every value that a table asks for has to be there.
+    """Rows of the first machine, of which every value that a table asks for has to be there.
 
     Args:
         file: Name of the file of results.
-        machine: What the machine's name begins with.
     """
 
-    def __init__(self, file: str, machine: str = FIRST_MACHINE) -> None:
-        self.rows = [row for row in read_measurements(RESULTS / file) if row.machine.startswith(machine)]
+    def __init__(self, file: str) -> None:
+        self.rows = [row for row in read_measurements(RESULTS / file) if row.machine.startswith(FIRST_MACHINE)]
 
     def all(self, **wanted: object) -> list[Measurement]:
         """Find the rows with these values."""
