@@ -12,7 +12,7 @@ from anomalib_slsg.networks.encoder import build_features, deepest_of_strides
 STRIDES = (4, 8, 16, 32)
 # What larger grids and wider networks are cut down to: a matrix of channels by channels is kept for each cell.
 LARGEST_SIDES = (32, 32, 16)
-MOST_CHANNELS = (64, 160, 480)
+MOST_CHANNELS = (64, 160, 320)
 
 LEVELS = (slice(0, 2), slice(1, 3), slice(1, 4))  # of the strides, for the finest, the fine and the coarse features
 
