@@ -123,7 +123,7 @@ class SlsgModel(nn.Module):
             with self.fast_autocast():
                 pixels = seg_net.log_odds(inputs)
             with full_precision(inputs.device):
-                segnet = _log_odds(self.image_score(torch.sigmoid(pixels)))
+                segnet = _log_odds(self.image_score(pixels))
         if self.normality is not None and self.normality.fitted and backbone is not None:
             with full_precision(inputs.device):
                 evidence = self.normality(inputs, backbone)
@@ -135,18 +135,18 @@ class SlsgModel(nn.Module):
             segnet = torch.zeros_like(images[:, 0, 0, 0])
         return Verdict(segnet, None if evidence is None else evidence.image, pixels)
 
-    def image_score(self, anomaly_map: Tensor) -> Tensor:
-        """Average the most anomalous pixels (section 4.2).
+    def image_score(self, log_odds: Tensor) -> Tensor:
+        """Average the probabilities of the most anomalous pixels (section 4.2).
 
         Args:
-            anomaly_map: Probabilities of shape (B, 1, H, W).
+            log_odds: Those of pixels, of shape (B, 1, H, W).
 
         Returns:
-            Scores of shape (B,).
+            Scores in [0, 1], of shape (B,).
         """
-        pixels = anomaly_map.shape[-2] * anomaly_map.shape[-1]
+        pixels = log_odds.shape[-2] * log_odds.shape[-1]
         number = max(1, self.score_pixels * pixels // REFERENCE_SIDE**2)
-        return anomaly_map.flatten(1).topk(number, dim=1).values.mean(dim=1)
+        return torch.sigmoid(log_odds.flatten(1).topk(number, dim=1).values).mean(dim=1)
 
     def train(self, mode: bool = True) -> "SlsgModel":
         """Switch between training and inference; weights that were changed until here count from here on."""

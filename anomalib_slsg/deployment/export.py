@@ -12,7 +12,7 @@ from anomalib.models import AnomalibModule
 from torch import Tensor
 from torchmetrics import Metric
 
-from anomalib_slsg.deployment.openvino import keep_composition_unrounded
+from anomalib_slsg.deployment.openvino import keep_unrounded
 from anomalib_slsg.deployment.quantization import compress_weights, quantize
 from anomalib_slsg.processing.pre_processing import fixes_size
 
@@ -88,7 +88,7 @@ class ExportableModule(AnomalibModule):
         ov_kwargs: dict[str, Any] | None = None,
         onnx_kwargs: dict[str, Any] | None = None,
     ) -> Path:
-        """Export to OpenVINO as anomalib does; composition stays in 32 bits where OpenVINO computes in fewer.
+        """Export to OpenVINO as anomalib does; normality stays in 32 bits where OpenVINO computes in fewer.
 
         Args:
             export_root: Folder above the exported models.
@@ -131,5 +131,5 @@ class ExportableModule(AnomalibModule):
                 graph = compress_weights(graph)
             file.parent.mkdir(parents=True, exist_ok=True)
             openvino.save_model(graph, file, compress_to_fp16=compression_type == CompressionType.FP16)
-        keep_composition_unrounded(file)
+        keep_unrounded(file)
         return file

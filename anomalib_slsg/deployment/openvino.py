@@ -19,13 +19,12 @@ NO_OPERATIONS = ("Constant", "Parameter", "Result")
 UNROUNDED, EXPANDED_LATE = "precise", "decompression"
 
 
-def comparing(graph: "Model", *wanted: str, back: "Callable[[Node], list[Node]] | None" = None) -> "set[Node]":
+def comparing(graph: "Model", *wanted: str) -> "set[Node]":
     """Find what compares features with normal ones.
 
     Args:
         graph: OpenVINO model of an exported Slsg.
         *wanted: Names of constants; where they are rounded to 16 bits they have longer ones.
-        back: What is needed for a product with them, as far as it is wanted; everything if left out.
 
     Returns:
         All that follows from the constants, and what leads to products among it; none if there are no such constants.
@@ -36,7 +35,26 @@ def comparing(graph: "Model", *wanted: str, back: "Callable[[Node], list[Node]] 
         if node.get_type_name() == "Constant" and any(name in node.get_friendly_name() for name in wanted)
     ]
     after = reachable(constants, consumers)
-    return after | reachable([node for node in after if node.get_type_name() == "MatMul"], back or producers)
+    return after | reachable([node for node in after if node.get_type_name() == "MatMul"], producers)
+
+
+def preparing(graph: "Model") -> "set[Node]":
+    """Find what happens to images, and to their sizes, before the first convolutions, and those.
+
+    Args:
+        graph: OpenVINO model of an exported Slsg.
+
+    Returns:
+        The operations, and the constants that they need.
+    """
+    after = reachable(graph.get_parameters(), lambda node: [] if convolves(node) else consumers(node))
+    before = reachable([node for node in after if convolves(node)], producers)
+    return (after & before) | {node for node in before if node.get_type_name() == "Constant"}
+
+
+def convolves(node: "Node") -> bool:
+    """Tell whether an operation is a convolution of all channels."""
+    return node.get_type_name() == "Convolution"
 
 
 def consumers(node: "Node") -> "list[Node]":
@@ -66,37 +84,32 @@ def names(nodes: "Iterable[Node]") -> list[str]:
     return sorted(node.get_friendly_name() for node in nodes if node.get_type_name() not in NO_OPERATIONS)
 
 
-def keep_composition_unrounded(file: Path) -> None:
-    """Mark composition's operations, so that OpenVINO leaves them in 32 bits where it computes in fewer, as torch does.
+def keep_unrounded(file: Path) -> None:
+    """Mark what OpenVINO has to leave in 32 bits where it computes in fewer, as torch does.
 
-    What is rounded to bfloat16, OpenVINO's choice on processors that are fast at it, has a composition that is far
-    from all normal ones, whose closeness to words is a small difference of large numbers.
+    On processors that are fast at bfloat16 OpenVINO chooses it by itself. Whitening magnifies what rounding does to
+    features, of which composition makes small differences of large numbers; so normality stays unrounded, from the
+    image on. So does the resizing: shares of pixels that are all rounded alike change an image's brightness.
 
     OpenVINO does as it is told from 2026.4 on; before, it rounds all the same. It makes new operations of some, which
-    have no mark: of a subtraction (unless of a constant), a softmax, a multiplication by 2 or -1, which it moves into a
-    product, and a product with constants of 16 bits that are expanded late. So there are none but the softmax in
-    :mod:`anomalib_slsg.normality.composition`, and constants are expanded when they are loaded. In models
-    quantised to 8 bits OpenVINO also rounds cells once they are standardised, which changes little.
+    have no mark: of a division, a subtraction (unless of a constant), a softmax, a multiplication by 2 or -1, which it
+    moves into a product, and a product with constants of 16 bits that are expanded late. So there are none in
+    :mod:`anomalib_slsg.normality.composition` but the softmax, nor a division in
+    :mod:`anomalib_slsg.processing.antialiased_resize`, and constants are expanded when they are loaded.
 
     Args:
-        file: Exported Slsg (.xml), which is rewritten; one without composition stays as it is.
+        file: Exported Slsg (.xml), which is rewritten.
     """
     import openvino
 
     graph = openvino.Core().read_model(file)
-    unrounded = set(names(comparing(graph, COMPOSITION, back=_back_to_the_choice)))
-    if not unrounded:
-        return
+    convolutions = {node for node in graph.get_ops() if convolves(node)}
+    unrounded = set(names((preparing(graph) - convolutions) | comparing(graph, *COMPARED)))
     tree = ElementTree.parse(file)
     for layer in tree.iterfind("layers/layer"):
         if layer.get("name") in unrounded:
             _mark(layer)
     write_atomically(file, lambda path: tree.write(path, encoding="utf-8", xml_declaration=True))
-
-
-def _back_to_the_choice(node: "Node") -> "list[Node]":
-    """What an operation needs, but for what is made before channels are chosen from both maps."""
-    return [] if node.get_type_name() == "Concat" else producers(node)
 
 
 def _mark(layer: ElementTree.Element) -> None:

@@ -6,11 +6,11 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_slsg.deployment.openvino import COMPARED, comparing, consumers, names, reachable
+from anomalib_slsg.deployment.openvino import COMPARED, comparing, convolves, names, preparing
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
-    from openvino import Model, Node
+    from openvino import Model
 
 
 def quantization_settings(graph: "Model") -> dict[str, Any]:
@@ -30,7 +30,7 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     """
     import nncf
 
-    unrounded = names(comparing(graph, *COMPARED) | _first_convolutions(graph))
+    unrounded = names(comparing(graph, *COMPARED) | {node for node in preparing(graph) if convolves(node)})
     ignored = nncf.IgnoredScope(types=["MatMul"], names=unrounded)
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
@@ -83,13 +83,3 @@ def compress_weights(graph: "Model") -> "Model":
 
     ignored = nncf.IgnoredScope(names=names(comparing(graph, *COMPARED)))
     return nncf.compress_weights(graph, ignored_scope=ignored)
-
-
-def _first_convolutions(graph: "Model") -> "set[Node]":
-    """The convolutions that see the image itself."""
-    found = reachable(graph.get_parameters(), lambda node: [] if _convolves(node) else consumers(node))
-    return {node for node in found if _convolves(node)}
-
-
-def _convolves(node: "Node") -> bool:
-    return node.get_type_name() == "Convolution"

@@ -39,18 +39,21 @@ class AntialiasedResize(nn.Module):
             Images of shape (..., *size).
         """
         height, width = images.shape[-2:]
-        rows = triangle_weights(height, self.size[0], images)
-        columns = triangle_weights(width, self.size[1], images)
+        # as many axes as images have, else OpenVINO makes a product of its own, which it would round
+        axes = (1,) * (images.ndim - 2)
+        rows = triangle_weights(height, self.size[0], images).reshape(*axes, self.size[0], -1)
+        columns = triangle_weights(width, self.size[1], images).reshape(*axes, self.size[1], -1)
         # The transposition last keeps OpenVINO from taking what follows for a part of the product: its plugin fuses a
         # factor for each of an image's channels as if it were one for each column, and fails.
-        return ((images @ columns.T).transpose(-1, -2) @ rows.T).transpose(-1, -2)
+        return ((images @ columns.mT).transpose(-1, -2) @ rows.mT).transpose(-1, -2)
 
 
 def triangle_weights(old: int, new: int, like: Tensor) -> Tensor:
     """Give the share that each old pixel of a line has in each new one.
 
     A new pixel is a weighted mean around its centre; weights fall linearly over one pixel, of the old or the new size,
-    whichever is larger.
+    whichever is larger. Distances are whole numbers, of the unit ``1 / (4 * new)`` old pixels, which no runtime rounds:
+    bfloat16, in which OpenVINO computes where it can, holds no half pixels above 128.
 
     Args:
         old: Number of old pixels.
@@ -60,12 +63,14 @@ def triangle_weights(old: int, new: int, like: Tensor) -> Tensor:
     Returns:
         Weights of shape (new, old); each row sums to 1.
     """
-    places = torch.arange(old, dtype=torch.float32, device=like.device) + 0.5
-    # from a tensor, since an exported graph must not fix the size
-    scale = (places[-1] + 0.5) / new
-    centres = (torch.arange(new, dtype=torch.float32, device=like.device) + 0.5) * scale
-    weights = (1 - (places - centres[:, None]).abs() / scale.clamp(min=1)).clamp(min=0)
-    return (weights / weights.sum(dim=1, keepdim=True)).to(like.dtype)
+    places = 2 * torch.arange(old, device=like.device) + 1
+    twice_old = places[-1] + 1  # from a tensor, since an exported graph must not fix the size
+    centres = 2 * torch.arange(new, device=like.device) + 1
+    distances = (places * (2 * new) - centres[:, None] * twice_old).abs()
+    weights = (2 * twice_old.clamp(min=2 * new) - distances).clamp(min=0)
+    # by half a power twice: OpenVINO would round the operation that it makes of a division, see deployment.openvino
+    half = weights.sum(dim=1, keepdim=True).float().pow(-0.5)
+    return (weights.float() * half * half).to(like.dtype)
 
 
 def keep_antialiasing(pre_processor: PreProcessor) -> None:

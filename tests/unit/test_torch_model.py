@@ -24,7 +24,7 @@ def test_image_score_is_the_mean_of_the_highest_pixels(model: SlsgModel, size: t
     generator = torch.Generator().manual_seed(0)
     anomaly_map = torch.rand(3, 1, *size, generator=generator)
     anomaly_map[1] *= 0.1
-    scores = model.image_score(anomaly_map)
+    scores = model.image_score(torch.logit(anomaly_map))
     assert scores.shape == (3,)
     for image, score in zip(anomaly_map, scores.tolist(), strict=True):
         highest = sorted(image.flatten().tolist(), reverse=True)[:number]
@@ -33,8 +33,8 @@ def test_image_score_is_the_mean_of_the_highest_pixels(model: SlsgModel, size: t
 
 def test_number_of_score_pixels_can_be_chosen() -> None:
     model = tiny_torch_model("regnetx_002", score_pixels=1)
-    anomaly_map = torch.rand(2, 1, 256, 256)
-    assert torch.equal(model.image_score(anomaly_map), anomaly_map.flatten(1).max(dim=1).values)
+    log_odds = torch.randn(2, 1, 256, 256)
+    assert torch.equal(model.image_score(log_odds), torch.sigmoid(log_odds).flatten(1).max(dim=1).values)
     with pytest.raises(ValueError, match=r"network\.score_pixels must be a whole number in \[1, inf\), got 0"):
         tiny_torch_model("regnetx_002", score_pixels=0)
 
@@ -48,7 +48,7 @@ def test_gives_map_and_score(model: SlsgModel, size: tuple[int, int]) -> None:
     assert isinstance(batch, InferenceBatch)
     torch.testing.assert_close(batch.anomaly_map, probabilities, atol=1e-3, rtol=0)  # batch norm is folded
     assert batch.anomaly_map.shape == (2, 1, *size)
-    torch.testing.assert_close(batch.pred_score, model.image_score(batch.anomaly_map), atol=1e-6, rtol=0)
+    torch.testing.assert_close(batch.pred_score, model.image_score(torch.logit(batch.anomaly_map)), atol=1e-6, rtol=0)
     assert batch.pred_label is None
     assert batch.pred_mask is None
 

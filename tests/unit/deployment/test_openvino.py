@@ -13,8 +13,9 @@ from anomalib_slsg.deployment.openvino import (
     COMPOSITION,
     comparing,
     consumers,
-    keep_composition_unrounded,
+    keep_unrounded,
     names,
+    preparing,
     producers,
     reachable,
 )
@@ -78,21 +79,10 @@ def test_bfloat16_computes_what_32_bits_do(composition: Composition, sixteen_bit
     file = _export(composition, pyramid, tmp_path, sixteen_bits)
     exact = _evidence(file, "f32", pyramid)
     assert np.abs(_evidence(file, "bf16", pyramid) - exact).max() > 0.3
-    keep_composition_unrounded(file)
-    keep_composition_unrounded(file)  # of what is marked already, too
+    keep_unrounded(file)
+    keep_unrounded(file)  # of what is marked already, too
     np.testing.assert_array_equal(_evidence(file, "f32", pyramid), exact)
     np.testing.assert_allclose(_evidence(file, "bf16", pyramid), exact, atol=0.02)
-
-
-def test_other_graphs_stay_as_they_are(tmp_path: Path) -> None:
-    operations = openvino.opset13
-    image = operations.parameter([1, 4], np.float32)
-    product = operations.matmul(image, operations.constant(np.eye(4, dtype=np.float32)), False, False)
-    file = tmp_path / "model.xml"
-    openvino.save_model(openvino.Model([product], [image]), file)
-    content = file.read_bytes()
-    keep_composition_unrounded(file)
-    assert file.read_bytes() == content
 
 
 @pytest.fixture
@@ -119,10 +109,19 @@ def test_what_compares_features_is_found_by_its_constants(graph: openvino.Model)
     assert names(found) == ["distance", "encoder", "joined", "standardised"]
     assert _node(graph, "decoder") not in found
     assert comparing(graph, COMPOSITION) == set()
-    until = comparing(
-        graph, COMPARED[0], back=lambda node: [] if node.get_friendly_name() == "standardised" else producers(node)
-    )
-    assert names(until) == ["distance", "joined", "standardised"]
+
+
+def test_what_happens_to_images_is_found_up_to_the_first_convolution(graph: openvino.Model) -> None:
+    operations = openvino.opset13
+    image = operations.parameter([1, 3, 8, 8], np.float32, name="image")
+    weights = operations.constant(np.ones((1, 3, 1, 1), np.float32))
+    scaled = operations.multiply(image, operations.constant(np.float32(2)), name="scaled")
+    other = operations.negative(image, name="beside")
+    first = operations.convolution(scaled, weights, [1, 1], [0, 0], [0, 0], [1, 1], name="first")
+    second = operations.relu(first, name="after")
+    found = preparing(openvino.Model([second, other], [image]))
+    assert names(found) == ["first", "scaled"]
+    assert preparing(graph) == set()
 
 
 def test_operations_before_and_after_are_found(graph: openvino.Model) -> None:
