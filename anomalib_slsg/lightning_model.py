@@ -111,7 +111,7 @@ class Slsg(RestorableModule):
         visualizer: Visualizer | bool = True,
     ) -> None:
         size = None if image_size is None else pre_processing.height_and_width(image_size)
-        super().__init__(pre_processor, post_processor, evaluator, visualizer, size)
+        super().__init__(size, pre_processor, post_processor, evaluator, visualizer)
         self.save_hyperparameters(plain(self.hparams))  # loggers and checkpoints take no frozen dataclasses
         check_number("model.cache_gibibytes", cache_gibibytes, "[0, inf)")
         self.encoder_weights, self.cache_gibibytes = encoder_weights, cache_gibibytes

@@ -95,8 +95,8 @@ def check_restorable(checkpoint: dict[str, Any], given: bool, name: object) -> N
         checkpoint.pop(CONFIG, None)
     elif UNSAVED in checkpoint:
         raise ValueError(
-            f"'{name}' was trained with a pre-processor that checkpoints cannot hold, {checkpoint[UNSAVED]}: give it "
-            "again, in Python by Slsg(pre_processor=...) or Slsg.load_from_checkpoint(..., pre_processor=...)"
+            f"'{name}' was trained with a pre-processor that checkpoints cannot hold, {checkpoint[UNSAVED]}: "
+            "give it again (model.pre_processor; in Python as pre_processor=...)"
         )
 
 

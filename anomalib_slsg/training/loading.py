@@ -38,23 +38,18 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
         FileNotFoundError: If there is no such file.
         ValueError: If it is empty, cut short or damaged, or holds other things than tensors and plain data.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(f"there is no checkpoint '{path}'")
-    if path.stat().st_size == 0:
-        raise ValueError(f"'{path}' is an empty file, not a checkpoint")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"'{path}' is cut short, or not a checkpoint at all")
+        kind = "cut short, or not a checkpoint at all" if Path(path).stat().st_size else "an empty file"
+        raise ValueError(f"'{path}' is {kind}")
     try:
         with anomalib_safe_globals():
             return torch.load(path, map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (RuntimeError, pickle.UnpicklingError) as error:
         raise ValueError(
-            f"'{path}' holds more than tensors and plain data, as exported models do; give a checkpoint (.ckpt)"
-        ) from error
-    except RuntimeError as error:
-        raise ValueError(
-            f"'{path}' is a damaged checkpoint, or not one at all: {str(error).splitlines()[0]}"
+            f"'{path}' is no checkpoint (.ckpt), or holds more than tensors and plain data, as exported models do: "
+            f"{str(error).splitlines()[0]}"
         ) from error
 
 
@@ -121,12 +116,9 @@ def weights_to_load(own: Mapping[str, Tensor], given: Mapping[str, Tensor], name
     loaded = {each: tensor for each, tensor in given.items() if not _is_component(each)}
     components = {each: tensor for each, tensor in own.items() if _is_component(each)}
     if others := sorted(loaded.keys() ^ (own.keys() - components.keys())):
-        raise ValueError(
-            f"'{name}' was trained with another version: {len(others)} tensors differ, such as {others[0]}"
-        )
-    for each, tensor in components.items():
-        loaded[each] = given[each] if each in given and given[each].shape == tensor.shape else tensor
-    return loaded
+        raise ValueError(f"'{name}' is of another version: {len(others)} tensors differ, among them {others[0]}")
+    fitting = {each: given[each] for each in components if each in given and given[each].shape == own[each].shape}
+    return {**loaded, **components, **fitting}
 
 
 def attached_trainer(model: LightningModule) -> Trainer | None:

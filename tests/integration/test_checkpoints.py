@@ -160,7 +160,7 @@ def test_components_never_decide_whether_weights_load(
     missing: str,
 ) -> None:
     with_it = {"evaluator": pixel_metrics()} if component == "evaluator" else {component: True}
-    have, lack = {**OPTIONS, **with_it}, {**OPTIONS, component: False}
+    have, lack = {**OPTIONS, **with_it}, {**OPTIONS, component: component == "evaluator"}  # the default one
     first, second = (lack, have) if missing == "in the checkpoint" else (have, lack)
     engine = make_engine(tmp_path / "fitted", max_steps=1, logger=False)
     engine.fit(make_model(**first), make_folder(augmentations=Resize((32, 32))))
@@ -385,6 +385,9 @@ def test_checkpoints_of_other_models_are_named(
     assert said == [f"'{file}' is the checkpoint of another model, or none: it has no weights of SLSG"] * 5
 
 
+NO_CHECKPOINT = "'{}' is no checkpoint (.ckpt), or holds more than tensors and plain data, as exported models do: "
+
+
 def test_files_that_are_no_checkpoints_are_named(trained: Trained, tmp_path: Path) -> None:
     content = trained.checkpoint.read_bytes()
     empty, half, text, exported, zipped, bare = (tmp_path / f"{number}.ckpt" for number in range(6))
@@ -397,11 +400,11 @@ def test_files_that_are_no_checkpoints_are_named(trained: Trained, tmp_path: Pat
     torch.save([1], bare)
     told = {
         tmp_path / "nowhere.ckpt": "there is no checkpoint '{}'",
-        empty: "'{}' is an empty file, not a checkpoint",
+        empty: "'{}' is an empty file",
         half: "'{}' is cut short, or not a checkpoint at all",
         text: "'{}' is cut short, or not a checkpoint at all",
-        exported: "'{}' holds more than tensors and plain data, as exported models do; give a checkpoint (.ckpt)",
-        zipped: "'{}' is a damaged checkpoint, or not one at all: ",
+        exported: NO_CHECKPOINT,
+        zipped: NO_CHECKPOINT,
         bare: "'{}' is the checkpoint of another model, or none: it has no weights of SLSG",
     }
     for file, message in told.items():
