@@ -83,6 +83,8 @@ class RestorableModule(ExportableModule):
             self.to(memory_format=torch.channels_last)
         given = {component: getattr(self, component) for component in self.given_components}
         pre_processing.check_restorable(checkpoint, "pre_processor" in given, name)
+        for component in loading.COMPONENTS:  # callbacks, too, whose states are tensors that the model holds
+            checkpoint.get("callbacks", {}).pop(getattr(getattr(self, component), "state_key", None), None)
         default = self.pre_processor
         super().on_load_checkpoint(checkpoint)
         for component, own in given.items():

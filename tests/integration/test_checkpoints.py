@@ -26,6 +26,8 @@ from tests.support.training import checkpoints_of, quiet_trainer
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
 
+pytestmark = pytest.mark.slow
+
 # of every kind of option something that is not the default
 OPTIONS: dict[str, Any] = {
     "backbone": "test_resnet",
