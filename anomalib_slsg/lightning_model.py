@@ -1,5 +1,6 @@
 """Slsg: the anomalib model."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -19,24 +20,24 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from anomalib_slsg.data.normal_images import NormalImages
-from anomalib_slsg.deployment.export import ExportableModule
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
 from anomalib_slsg.networks.options import NetworkOptions
 from anomalib_slsg.networks.weights import load_or_say
 from anomalib_slsg.normality.fitting import NormalityFitting
 from anomalib_slsg.normality.options import CalibrationOptions, NormalityOptions
-from anomalib_slsg.options import LossOptions, as_options, check_same_network, plain
+from anomalib_slsg.options import LossOptions, TrainingOptions, plain
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.processing import pre_processing
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
+from anomalib_slsg.restoring import RestorableModule
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 from anomalib_slsg.simulation.augmentation import colour_jitter
 from anomalib_slsg.simulation.foreground import FOREGROUND_IMAGES
 from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.training.fit_settings import FitSettings
-from anomalib_slsg.training.images import GatheredImages, gather_images, update_augmentations
+from anomalib_slsg.training.images import GatheredImages, gather_images
 from anomalib_slsg.training.optimizer import OptimizerOptions, sgd_with_cosine
 from anomalib_slsg.training.schedule import check_precision, refuse_synchronised_norms
 from anomalib_slsg.utils.precision import exporting
@@ -50,7 +51,7 @@ SIMULATION_STREAM, NORMALITY_STREAM, NETWORK_STREAM = 100, 101, 103  # apart fro
 ALLOWED_MODULES.add("anomalib_slsg")  # lets anomalib's get_model and pipelines load classes by name
 
 
-class Slsg(ExportableModule):
+class Slsg(RestorableModule):
     """SLSG: self-supervised learning and self-attentive graph convolution for anomaly detection.
 
     Source: Yang et al., "SLSG: Industrial Image Anomaly Detection by Learning Better Feature Embeddings and One-Class
@@ -91,7 +92,7 @@ class Slsg(ExportableModule):
 
     def __init__(
         self,
-        backbone: str = "tf_efficientnet_lite0",
+        backbone: str = TrainingOptions.backbone,
         encoder_weights: str | None = "imagenet",
         image_size: int | tuple[int, int] | None = None,
         network: NetworkOptions = NetworkOptions(),
@@ -109,32 +110,39 @@ class Slsg(ExportableModule):
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
-        resolved = pre_processing.resolve_pre_processor(pre_processor, image_size)
-        super().__init__(resolved, post_processor, evaluator, visualizer)
+        size = None if image_size is None else pre_processing.height_and_width(image_size)
+        super().__init__(size, pre_processor, post_processor, evaluator, visualizer)
         self.save_hyperparameters(plain(self.hparams))  # loggers and checkpoints take no frozen dataclasses
         check_number("model.cache_gibibytes", cache_gibibytes, "[0, inf)")
-        if seed is not None:
-            check_number("model.seed", seed, "[0, inf)", whole=True)
-        self.backbone, self.encoder_weights, self.cache_gibibytes = backbone, encoder_weights, cache_gibibytes
-        self.image_size = None if image_size is None else pre_processing.height_and_width(image_size)
-        # checkpoints hold plain data, which come back as dictionaries
-        self.network = as_options(NetworkOptions, network)
-        self.optimizer_options = as_options(OptimizerOptions, optimizer)
-        self.normality = as_options(NormalityOptions, normality)
-        self.calibration = as_options(CalibrationOptions, calibration)
-        segments = self.optimizer_options.iterations > 0
-        with seeded(None if seed is None else stream(seed, NETWORK_STREAM)):
-            self.model = SlsgModel(backbone, self.network, self.normality, auto_bfloat16, segments)
-        self.model.seg_net.encoder.requires_grad_(False)  # SegNet learns from the pre-trained features as they are
-        self.simulator = AnomalySimulator(as_options(SimulationOptions, simulation))
-        self.loss = SegmentationLoss(as_options(LossOptions, loss))
+        self.encoder_weights, self.cache_gibibytes = encoder_weights, cache_gibibytes
+        self._auto_bfloat16 = auto_bfloat16
+        self._build(
+            TrainingOptions(backbone, network, pretraining, simulation, loss, optimizer, normality, calibration, seed)
+        )
         self.register_buffer("encoder_ready", torch.tensor(False))
-        self._pretraining = GenerativePretraining(as_options(PretrainingOptions, pretraining))
-        calibrates = self.calibration.false_alarm_rate is not None
-        self._fit_settings = FitSettings(self.optimizer_options, seed, calibrates, self.fit_normality, self.free_images)
+        self._pretraining = GenerativePretraining(self.options.pretraining)
+        calibrates = self.options.calibration.false_alarm_rate is not None
+        self._fit_settings = FitSettings(self.options.optimizer, seed, calibrates, self.fit_normality, self.free_images)
         self._images: GatheredImages | None = None
-        self._default_evaluator = evaluator is True
         self._loco_metrics: list[Metric] = []
+
+    def _build(self, options: TrainingOptions) -> None:
+        self.options = options
+        self.save_hyperparameters({**self.hparams, **plain(dataclasses.asdict(options))})
+        segments = options.optimizer.iterations > 0
+        with seeded(None if options.seed is None else stream(options.seed, NETWORK_STREAM)):
+            model = SlsgModel(options.backbone, options.network, options.normality, self._auto_bfloat16, segments)
+        self.model = model.to(self.device).train(self.training)
+        self.model.seg_net.encoder.requires_grad_(False)  # SegNet learns from the pre-trained features as they are
+        self.simulator = AnomalySimulator(options.simulation)
+        self.loss = SegmentationLoss(options.loss)
+
+    def use_options(self, options: TrainingOptions) -> None:
+        """Build the network anew, and train on as a checkpoint's options say."""
+        self._build(options)
+        self._pretraining.options = options.pretraining
+        calibrates = options.calibration.false_alarm_rate is not None
+        self._fit_settings.restart(self, options.optimizer, options.seed, calibrates)
 
     @property
     def normal_images(self) -> NormalImages:
@@ -205,7 +213,7 @@ class Slsg(ExportableModule):
             logger.info("Computing in bfloat16, several times faster here; model.auto_bfloat16=false turns it off.")
         normality = self.model.normality
         if normality is not None and not normality.fitted:
-            load_or_say(normality.backbone, self.normality.encoder_weights, "model.normality.encoder_weights")
+            load_or_say(normality.backbone, self.options.normality.encoder_weights, "model.normality.encoder_weights")
         if self.model.segments and not self.encoder_ready and not self._pretraining.supplies_encoder():
             load_or_say(self.model.seg_net.encoder, self.encoder_weights, "model.encoder_weights")
 
@@ -231,10 +239,11 @@ class Slsg(ExportableModule):
     def calibrate(self) -> None:
         """Find the threshold with the promised rate of false alarms, by the images that were kept from training."""
         kept = None if self._images is None else self._images.kept  # validation alone has no images
-        if kept is not None and self.calibration.false_alarm_rate is not None:
+        rate = self.options.calibration.false_alarm_rate
+        if kept is not None and rate is not None:
             training = self.model.training
             parts = (part.to(self.device) for part in kept.in_parts(torch.arange(len(kept))))
-            self.model.calibration.fit(map(self.model.eval().judge, parts), self.calibration.false_alarm_rate)
+            self.model.calibration.fit(map(self.model.eval().judge, parts), rate)
             self.model.train(training)
 
     # before metrics are computed and checkpoints written
@@ -283,7 +292,7 @@ class Slsg(ExportableModule):
     def on_test_start(self) -> None:
         """Warn of untrained networks, and add the metrics that depend on the data."""
         self.warn_if_untrained()
-        if self._default_evaluator:
+        if "evaluator" not in self.given_components:
             self._loco_metrics = replace_loco_metrics(
                 self._loco_metrics, self.evaluator, self, self.trainer.test_dataloaders, self.device
             )
@@ -294,20 +303,7 @@ class Slsg(ExportableModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make SGD with a cosine that ends at zero with the last step."""
-        return sgd_with_cosine(self.parameters(), self.optimizer_options, self.trainer.estimated_stepping_batches)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another network's weights; restore the pre-processor, also for the data in use."""
-        trained = checkpoint.get("hyper_parameters", {})
-        check_same_network(trained, self.backbone, self.network, self.normality)
-        # an untrained SegNet has no say, whether or not the option is repeated
-        self.model.segments = (
-            as_options(OptimizerOptions, trained.get("optimizer", self.optimizer_options)).iterations > 0
-        )
-        default = self.pre_processor
-        super().on_load_checkpoint(checkpoint)
-        pre_processing.restore_pre_processor(self.pre_processor, default, self.image_size)
-        update_augmentations(self)
+        return sgd_with_cosine(self.parameters(), self.options.optimizer, self.trainer.estimated_stepping_batches)
 
     def free_images(self) -> None:
         """Let go of the training images and of the textures."""

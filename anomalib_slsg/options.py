@@ -1,4 +1,4 @@
-"""Options of SegNet's loss; conversion of options to plain data and back; comparison with a checkpoint's."""
+"""Options of SegNet's loss and of the whole training; conversion of options to plain data and back."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from anomalib_slsg.networks.options import NetworkOptions
-from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.normality.options import CalibrationOptions, NormalityOptions
+from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.simulation.options import SimulationOptions
+from anomalib_slsg.training.optimizer import OptimizerOptions
 from anomalib_slsg.utils.options import Options, number
+from anomalib_slsg.utils.validation import check_number
 
 Group = TypeVar("Group")
 
@@ -47,6 +51,35 @@ class LossOptions(Options):
             )
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of ``Slsg`` that decide what is trained, and how; a checkpoint's come back with it.
+
+    Groups may be given as dictionaries, as checkpoints hold them.
+
+    Raises:
+        ValueError: If an option is out of range. The message names it.
+    """
+
+    backbone: str = "tf_efficientnet_lite0"
+    network: NetworkOptions = NetworkOptions()
+    pretraining: PretrainingOptions = PretrainingOptions()
+    simulation: SimulationOptions = SimulationOptions()
+    loss: LossOptions = LossOptions()
+    optimizer: OptimizerOptions = OptimizerOptions()
+    normality: NormalityOptions = NormalityOptions()
+    calibration: CalibrationOptions = CalibrationOptions()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Make groups of dictionaries, and check the seed."""
+        for each in dataclasses.fields(self):
+            if isinstance(each.default, Options):
+                object.__setattr__(self, each.name, as_options(type(each.default), getattr(self, each.name)))
+        if self.seed is not None:
+            check_number("model.seed", self.seed, "[0, inf)", whole=True)
+
+
 def as_options(kind: type[Group], value: Any) -> Group:
     """Make a group of options of what checkpoints hold of it.
 
@@ -76,39 +109,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(map(plain, value))
     return value.item() if isinstance(value, np.generic) else value
-
-
-def check_same_network(
-    trained: Mapping[str, Any], backbone: str, network: NetworkOptions, normality: NormalityOptions
-) -> None:
-    """Refuse a checkpoint of another network. Its weights might load all the same.
-
-    Args:
-        trained: The options of the checkpoint, as plain data.
-        backbone: The backbone of the model that loads it.
-        network: Its network's options.
-        normality: Its normality's options, of which only the measures that there are count.
-
-    Raises:
-        ValueError: If options differ on which the output for given weights depends.
-    """
-    had = _named_values(
-        trained.get("backbone", backbone),
-        as_options(NetworkOptions, trained.get("network", network)),
-        as_options(NormalityOptions, trained.get("normality", normality)),
-    )
-    has = _named_values(backbone, network, normality)
-    others = [f"model.{name}={had[name]!r}, not {has[name]!r}" for name in had if had[name] != has[name]]
-    if others:
-        raise ValueError(f"the checkpoint was trained with {', '.join(others)}: give the options of the network again")
-
-
-def _named_values(backbone: str, network: NetworkOptions, normality: NormalityOptions) -> dict[str, Any]:
-    values = {f"network.{name}": value for name, value in dataclasses.asdict(network).items()}
-    looked_at = normality.backbone if normality.measures else None
-    return {
-        "backbone": backbone,
-        **values,
-        "normality.measures": normality.measures,
-        "normality.backbone": looked_at,
-    }

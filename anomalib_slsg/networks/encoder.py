@@ -54,7 +54,7 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, backbone: str = "resnet18", stem_pool: bool = False) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.stem_pool = backbone, stem_pool
         network = build_features(backbone)
         channels, reductions = network.feature_info.channels(), network.feature_info.reduction()
         remove_pool = isinstance(getattr(network, "maxpool", None), nn.Module) and not stem_pool

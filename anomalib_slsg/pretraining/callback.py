@@ -11,13 +11,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import update_bn
 
 from anomalib_slsg.networks import GPTNet
-from anomalib_slsg.networks.weights import ENCODER_KEY
 from anomalib_slsg.pretraining.gan import InpaintingGAN
 from anomalib_slsg.pretraining.host import Host
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.pretraining.result import load_result, write_result
 from anomalib_slsg.utils.processes import share_buffers
 from anomalib_slsg.utils.progress import progress_bar
 from anomalib_slsg.utils.seeding import seeded, stream
@@ -80,7 +79,8 @@ class GenerativePretraining(Callback):
             return
         file = self._finished_file()
         if file is not None and self._restored is None:
-            self._load(file, model)
+            load_result(file, model, self.options)
+            logger.info("Pre-training skipped: encoder loaded from %s.", file)
         else:
             self._train(trainer, model)
             if self.options.checkpoint is not None and trainer.is_global_zero:
@@ -185,28 +185,8 @@ class GenerativePretraining(Callback):
             logger.info("pretraining.checkpoint is not written: this pre-training was cut short by the trainer.")
             return
         assert self._gan is not None
-        encoder = model.model.seg_net.encoder
-        content = {
-            "backbone": encoder.backbone,
-            ENCODER_KEY: encoder.network.state_dict(),
-            "gpt_net": self._gan.gpt_net.state_dict(),
-        }
-        write_atomically(path, lambda temporary: torch.save(content, temporary))
+        write_result(path, model, self.options, self._gan.gpt_net)
         logger.info("Pre-trained GPT-Net written to %s.", path)
-
-    def _load(self, path: Path, model: Host) -> None:
-        encoder = model.model.seg_net.encoder
-        try:
-            content = torch.load(path, "cpu", weights_only=True)
-            if content["backbone"] != encoder.backbone:  # another padding, for instance, has the same tensors
-                raise ValueError(f"its backbone is '{content['backbone']}'")
-            encoder.network.load_state_dict(content[ENCODER_KEY])
-        except Exception as error:  # broken files make torch.load raise errors of many unrelated kinds
-            raise ValueError(
-                f"pretraining.checkpoint: '{path}' is not a pre-trained GPT-Net with the backbone "
-                f"'{encoder.backbone}'; delete it to pre-train anew, or name another file ({error})"
-            ) from error
-        logger.info("Pre-training skipped: encoder loaded from %s.", path)
 
 
 def reestimate_batch_norm(model: Host) -> None:

@@ -41,6 +41,7 @@ class Host(Protocol):
     Attributes:
         model: Its network.
         device: Where it is.
+        encoder_weights: What its encoder starts from.
         encoder_ready: Whether its encoder is pre-trained.
         fit_seed: Seed of all random streams of this fit, the same in all processes.
         normal_images: The training images.
@@ -49,6 +50,7 @@ class Host(Protocol):
 
     model: HostNetwork
     device: torch.device
+    encoder_weights: str | None
     encoder_ready: Tensor
     fit_seed: int
     normal_images: ImageCollection

@@ -24,7 +24,8 @@ class PretrainingOptions(Options):
         l1_weight: alpha_2 of equation 10.
         auxiliary_weight: alpha_3 of equation 10.
         checkpoint: File of a pre-trained GPT-Net. If it exists it is loaded and pre-training is skipped; if not, it is
-            written at the end, so that further runs on the same images share it.
+            written at the end, so that further runs on the same images share it. One of a pre-training with other
+            options or images is refused.
         log_images_every: Epochs between two pictures of reconstructions; 0 for none.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from anomalib.pre_processing import PreProcessor
 from torch import nn
@@ -13,6 +14,9 @@ from anomalib_slsg.utils.transforms import parts
 from anomalib_slsg.utils.validation import check_number
 
 logger = logging.getLogger(__name__)
+
+CONFIG = "anomalib_pre_processor_config"  # in checkpoints
+UNSAVED = "slsg_unsaved_pre_processor"
 
 
 def default_pre_processor(image_size: tuple[int, int] | None) -> PreProcessor:
@@ -61,6 +65,39 @@ def resolve_pre_processor(
     if isinstance(pre_processor, PreProcessor):
         keep_antialiasing(pre_processor)
     return pre_processor
+
+
+def note_unsaved(pre_processor: object, checkpoint: dict[str, Any]) -> None:
+    """Note in a checkpoint that it does not hold the pre-processor: anomalib keeps a few transforms only.
+
+    Args:
+        pre_processor: The model's pre-processor, if it has one.
+        checkpoint: The checkpoint, as anomalib leaves it.
+    """
+    transform = getattr(pre_processor, "transform", None)
+    kept = transform is None or checkpoint.get(CONFIG, {}).get("transform") is not None
+    if pre_processor is not None and not (type(pre_processor) is PreProcessor and kept):
+        checkpoint[UNSAVED] = " ".join(repr(transform or pre_processor).split())
+
+
+def check_restorable(checkpoint: dict[str, Any], given: bool, name: object) -> None:
+    """Refuse to load a checkpoint without the pre-processor that it was trained with.
+
+    Args:
+        checkpoint: The checkpoint; where a pre-processor is given, its own is taken out.
+        given: Whether the model was given a pre-processor.
+        name: What to call the checkpoint.
+
+    Raises:
+        ValueError: If none is given and the checkpoint could not keep its own.
+    """
+    if given:
+        checkpoint.pop(CONFIG, None)
+    elif UNSAVED in checkpoint:
+        raise ValueError(
+            f"'{name}' was trained with a pre-processor that checkpoints cannot hold, {checkpoint[UNSAVED]}: "
+            "give it again (model.pre_processor; in Python as pre_processor=...)"
+        )
 
 
 def restore_pre_processor(restored: object, default: object, image_size: tuple[int, int] | None) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anomalib_slsg.data.training_images import kept_for_calibration, stand_in
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
+from anomalib_slsg.training.loading import attached_trainer
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from anomalib_slsg.training.schedule import (
     has_default_batch_size,
@@ -81,6 +82,21 @@ class FitSettings(Callback):
             logger.info("Validation while training is skipped: no metric or threshold depends on it.")
             self._undo.callback(setattr, trainer, "limit_val_batches", trainer.limit_val_batches)
             trainer.limit_val_batches = 0
+
+    def restart(self, model: LightningModule, options: OptimizerOptions, seed: int | None, calibrates: bool) -> None:
+        """Take a checkpoint's options, which are known only after ``setup``.
+
+        Args:
+            model: The model that loads it.
+            options: As for the constructor.
+            seed: As for the constructor.
+            calibrates: As for the constructor.
+        """
+        self._options, self._given_seed, self._calibrates = options, seed, calibrates
+        trainer = attached_trainer(model)
+        if trainer is not None and trainer.training:
+            self._undo.close()
+            self.setup(trainer, model, "fit")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin: the pre-training is a callback that stands behind this one."""

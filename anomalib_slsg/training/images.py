@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.reading import warn_of_deep_images
 from anomalib_slsg.data.training_images import TrainingImages
+from anomalib_slsg.training.loading import attached_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +88,7 @@ def update_augmentations(model: LightningModule) -> None:
     Args:
         model: The model; nothing happens if it has no trainer, as when it is loaded from Python.
     """
-    try:
-        trainer: Any = model.trainer
-    except RuntimeError:
-        return
+    trainer: Any = attached_trainer(model)
     datamodule = getattr(trainer, "datamodule", None)
     if isinstance(datamodule, AnomalibDataModule):
         # the base class's setup only updates augmentations now; a user's own might choose images anew

@@ -13,7 +13,7 @@ from anomalib.data import ImageBatch, ImageItem
 from anomalib_slsg import Slsg
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.normality.fitting import NormalityFitting
-from anomalib_slsg.normality.options import NormalityOptions
+from anomalib_slsg.normality.options import CalibrationOptions, NormalityOptions
 from anomalib_slsg.normality.places import EXAMPLES
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.torch_model import SlsgModel
@@ -107,8 +107,10 @@ def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int
 def pretraining_inputs(options: dict[str, Any]) -> list[Any]:
     """Give those of an entry's options of ``Slsg`` on which the result of the pre-training depends."""
     network = options.get("network", {})
+    calibration = options.get("calibration", {})
     return [
         options.get("pretraining", {}),
+        calibration.get("false_alarm_rate", CalibrationOptions().false_alarm_rate) is None,  # no images are kept for it
         *(options.get(name) for name in PRETRAINING_DEPENDS_ON),
         *(network.get(name) for name in NETWORK_OF_PRETRAINING),
     ]

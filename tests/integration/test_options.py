@@ -88,13 +88,13 @@ def _groups(model: Slsg) -> dict[str, Options]:
     """Where they are used."""
     (pretraining,) = (each for each in model.configure_callbacks() if isinstance(each, GenerativePretraining))
     return {
-        "network": model.network,
+        "network": model.options.network,
         "pretraining": pretraining.options,
         "simulation": model.simulator.options,
         "loss": model.loss.options,
-        "optimizer": model.optimizer_options,
-        "normality": model.normality,
-        "calibration": model.calibration,
+        "optimizer": model.options.optimizer,
+        "normality": model.options.normality,
+        "calibration": model.options.calibration,
     }
 
 

@@ -1,7 +1,5 @@
 """Slsg from Python: anomalib's engine, its data modules, checkpoints, seeds."""
 
-import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +12,7 @@ from anomalib.utils.serialization import anomalib_safe_globals
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.networks.options import NetworkOptions
-from anomalib_slsg.normality.options import NormalityOptions
-from anomalib_slsg.options import as_options, check_same_network
+from anomalib_slsg.options import as_options
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
 from tests.support.models import (
@@ -23,7 +20,6 @@ from tests.support.models import (
     TINY_OPTIONS,
     assert_same_weights,
     seeded_slsg,
-    tiny_normality,
     weights_of,
 )
 from tests.support.training import drawn_loco
@@ -151,7 +147,7 @@ def test_checkpoint_holds_plain_data_and_options_come_back(
     loaded = Slsg.load_from_checkpoint(path)
     assert as_options(PretrainingOptions, loaded.hparams["pretraining"]) == pretraining
     assert loaded.simulator.options == simulation
-    assert loaded.network == NetworkOptions(num_neighbors=3)
+    assert loaded.options.network == NetworkOptions(num_neighbors=3)
     # and once more: what was loaded can be saved and loaded again
     again = make_engine(tmp_path, max_steps=2)
     again.fit(loaded, make_folder(), ckpt_path=path)
@@ -249,49 +245,6 @@ def test_data_have_the_size_of_the_checkpoint(
     assert found == pytest.approx(expected)
     told = "model.image_size: the checkpoint's [32, 32] counts, not [64, 64]" in caplog.text
     assert told == (size == (64, 64))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("num_neighbors", 4), ("eliminate_position", False), ("decoder_channels", (8, 8, 8, 8)), ("score_pixels", 7)],
-    ids=["num_neighbors", "eliminate_position", "decoder_channels", "score_pixels"],
-)
-def test_other_network_than_the_checkpoint_s_is_refused(
-    make_model: "MakeModel",
-    make_engine: "MakeEngine",
-    make_folder: "MakeFolder",
-    fitted: "Fitted",
-    tmp_path: Path,
-    name: str,
-    value: object,
-) -> None:
-    """Its weights may fit, and would give other results without a word."""
-    other = make_model(network=NetworkOptions(**{name: value}))  # type: ignore[arg-type]
-    told = f"trained with model.network.{name}={getattr(NetworkOptions(), name)!r}, not {value!r}: give the options"
-    with pytest.raises(ValueError, match=re.escape(told)):
-        make_engine(tmp_path).test(other, make_folder(), ckpt_path=fitted.checkpoint)
-
-
-def test_a_model_with_other_measures_than_the_checkpoint_s_is_refused(
-    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", fitted: "Fitted", tmp_path: Path
-) -> None:
-    told = "trained with model.normality.measures=('places', 'whole', 'composition'), not ('whole',): give the options"
-    with pytest.raises(ValueError, match=re.escape(told)):
-        make_engine(tmp_path).test(
-            make_model(normality=tiny_normality("whole")), make_folder(), ckpt_path=fitted.checkpoint
-        )
-
-
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(NetworkOptions)])
-def test_every_option_of_the_network_is_compared(name: str) -> None:
-    had, normality = NetworkOptions(), NormalityOptions()
-    before = getattr(had, name)
-    others = {bool: lambda: not before, int: lambda: before + 1, tuple: lambda: tuple(2 * each for each in before)}
-    has = dataclasses.replace(had, **{name: others[type(before)]()})
-    trained = {"backbone": "resnet18", "network": dataclasses.asdict(had), "normality": dataclasses.asdict(normality)}
-    check_same_network(trained, "resnet18", had, normality)
-    with pytest.raises(ValueError, match=rf"trained with model\.network\.{name}="):
-        check_same_network(trained, "resnet18", has, normality)
 
 
 def test_training_goes_on_at_the_size_of_the_checkpoint(

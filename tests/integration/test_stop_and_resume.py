@@ -154,7 +154,7 @@ def test_finished_pre_training_is_shared(
     make_engine(tmp_path, max_steps=1).fit(first, make_folder())
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     content = torch.load(file, weights_only=True)
-    assert content["backbone"] == "test_efficientnet"
+    assert content["options"]["model.backbone"] == "test_efficientnet"
     written = file.stat().st_mtime_ns
 
     watcher = PretrainingSteps()
@@ -165,20 +165,6 @@ def test_finished_pre_training_is_shared(
     assert file.stat().st_mtime_ns == written
     assert_same_weights(encoder_of(second), encoder_of(first))
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainable_encoder_of(first).items())
-
-
-def test_weights_of_another_backbone_are_refused_by_name(
-    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
-) -> None:
-    file = tmp_path / "other.pt"
-    torch.save({"backbone": "other", "encoder": {"weight": torch.zeros(1)}}, file)
-    model = make_model(pretraining=PretrainingOptions(epochs=1, checkpoint=str(file)))
-    with pytest.raises(ValueError, match=r"pretraining\.checkpoint: '.*other\.pt' is not .* 'test_efficientnet'"):
-        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
-    alike = trainable_encoder_of(model)  # as of another padding
-    torch.save({"backbone": "tf_test_efficientnet", "encoder": alike}, file)
-    with pytest.raises(ValueError, match=r"its backbone is 'tf_test_efficientnet'"):
-        make_engine(tmp_path, max_steps=1).fit(model, make_folder())
 
 
 def test_no_epochs_turn_pre_training_off(

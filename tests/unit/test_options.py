@@ -1,4 +1,4 @@
-"""Groups of options, how checkpoints hold them, and which of them weights belong to."""
+"""Groups of options, and how checkpoints hold them."""
 
 import dataclasses
 from pathlib import Path
@@ -10,13 +10,12 @@ import torch
 
 from anomalib_slsg.networks.options import NetworkOptions
 from anomalib_slsg.normality.options import MEASURES, CalibrationOptions, NormalityOptions
-from anomalib_slsg.options import LossOptions, as_options, check_same_network, plain
+from anomalib_slsg.options import LossOptions, as_options, plain
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.simulation import SimulationOptions
 from anomalib_slsg.synthetic_loco.tree import TreePlan
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from anomalib_slsg.utils.options import Options
-from tests.support.models import NO_NORMALITY, tiny_normality
 
 GROUPS: tuple[type[Options], ...] = (
     NetworkOptions,
@@ -150,39 +149,3 @@ def test_groups_stay_as_they_are_and_bad_ones_of_checkpoints_are_refused() -> No
     assert as_options(LossOptions, options) is options
     with pytest.raises(ValueError, match=r"loss\.l1_weight must lie in \[0, inf\), got -1"):
         as_options(LossOptions, {"l1_weight": -1})
-
-
-def _trained(**changes: Any) -> dict[str, Any]:
-    given = {"backbone": "resnet18", "network": NetworkOptions(), "normality": NormalityOptions(), **changes}
-    return plain({**given, "loss": LossOptions(l1_weight=0.1), "optimizer": OptimizerOptions(iterations=7)})
-
-
-def test_weights_fit_the_network_that_they_were_trained_in() -> None:
-    """Whatever they were trained by."""
-    has = "resnet18", NetworkOptions(), NormalityOptions()
-    check_same_network(_trained(), *has)
-    check_same_network(_trained(normality=NormalityOptions(encoder_weights=None)), *has)
-    check_same_network({}, *has)  # of somebody else
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"backbone": "resnet34"}, r"model\.backbone='resnet34', not 'resnet18':"),
-        ({"network": NetworkOptions(num_neighbors=11)}, r"model\.network\.num_neighbors=11, not 9:"),
-        ({"network": NetworkOptions(stem_pool=True)}, r"model\.network\.stem_pool=True, not False:"),
-        (
-            {"network": NetworkOptions(decoder_channels=(8, 8, 8, 8), score_pixels=1)},
-            r"decoder_channels=\(8, 8, 8, 8\), not \(256, 128, 64, 32\), model\.network\.score_pixels=1, not 100:",
-        ),
-        ({"normality": NO_NORMALITY}, r"model\.normality\.measures=\(\), not \('places', 'whole', 'composition'\),"),
-        ({"normality": NormalityOptions(measures=("whole",))}, r"measures=\('whole',\), not \('places', 'whole', "),
-        (
-            {"normality": tiny_normality()},
-            r"normality\.backbone='test_efficientnet', not 'tf_efficientnet_lite0':",
-        ),
-    ],
-)
-def test_weights_of_another_network_are_refused_by_its_options(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=rf"trained with .*{message}.* give the options of the network again"):
-        check_same_network(_trained(**changes), "resnet18", NetworkOptions(), NormalityOptions())

@@ -31,10 +31,10 @@ BACKBONE = "regnetx_002"
 class Photographs(Dataset):
     """Small random images."""
 
-    def __init__(self, number: int) -> None:
-        generator = torch.Generator().manual_seed(0)
+    def __init__(self, number: int, seed: int = 0, side: int = 32) -> None:
+        generator = torch.Generator().manual_seed(seed)
         # eight bits deep, so that the cache of normal images holds them exactly
-        self.images = torch.randint(256, (number, 3, 32, 32), generator=generator) / 255
+        self.images = torch.randint(256, (number, 3, side, side), generator=generator) / 255
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,6 +47,7 @@ class Host(LightningModule):
     """What the callback needs of Slsg, with an empty second phase."""
 
     encoder_ready: Tensor
+    encoder_weights = None
     shows_progress = False
 
     def __init__(self, number: int = 5, backbone: str = BACKBONE) -> None:
@@ -354,9 +355,53 @@ def test_unusable_checkpoint_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=rf"pretraining\.checkpoint: '{file}' is not a pre-trained GPT-Net"):
         _trainer(tmp_path, _options(checkpoint=str(file))).fit(Host())
-    torch.save({"backbone": "resnet18", "encoder": ResNetEncoder().network.state_dict()}, file)
-    with pytest.raises(ValueError, match=rf"'{file}' is not .* with the backbone '{BACKBONE}'"):
+    torch.save({"encoder": ResNetEncoder().network.state_dict()}, file)
+    with pytest.raises(ValueError, match=rf"'{file}' is not a pre-trained GPT-Net"):
         _trainer(tmp_path, _options(checkpoint=str(file))).fit(Host())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a pre-training on five images."""
+    file = tmp_path_factory.mktemp("shared") / "gpt_net.ckpt"
+    _trainer(file.parent, _options(epochs=1, checkpoint=str(file))).fit(Host())
+    return file
+
+
+def test_what_does_not_matter_may_differ(tmp_path: Path, shared: Path, batches: list[Tensor]) -> None:
+    options = _options(epochs=1, checkpoint=str(shared), log_images_every=1)
+    torch.manual_seed(5)
+    _trainer(tmp_path, options).fit(Host())
+    assert batches == []
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "told"),
+    [
+        ({}, {"epochs": 2}, r"pretraining\.epochs=1, not 2"),
+        ({}, {"mask_ratio": 0.5, "patch_size": 4}, r"patch_size=8, not 4, pretraining\.mask_ratio=0\.8, not 0\.5"),
+        ({"number": 6}, {}, "number of images=5, not 6"),
+        ({"backbone": "test_resnet"}, {}, f"model.backbone='{BACKBONE}', not 'test_resnet'"),
+        ({"encoder_weights": "imagenet"}, {}, "model.encoder_weights=None, not 'imagenet'"),
+        ({"side": 64}, {}, r"size of images=\(32, 32\), not \(64, 64\)"),
+        ({"seed": 1}, {}, "the images are others"),
+    ],
+    ids=["epochs", "masks", "number", "backbone", "weights", "size", "images"],
+)
+def test_the_result_of_another_pre_training_is_refused(
+    tmp_path: Path, shared: Path, host: dict[str, Any], options: dict[str, Any], told: str
+) -> None:
+    number, backbone = host.get("number", 5), host.get("backbone", BACKBONE)
+    model = Host(number, backbone)
+    model.encoder_weights = host.get("encoder_weights")
+    photographs = Photographs(number, host.get("seed", 0), host.get("side", 32))
+    model.normal_images = NormalImages(photographs, ImageBatch.collate)
+    before = weights_of(model.encoder)
+    with pytest.raises(
+        ValueError, match=rf"'{shared}' is of another pre-training \(.*{told}.*\); delete it to pre-train"
+    ):
+        _trainer(tmp_path, _options(**{"epochs": 1, "checkpoint": str(shared), **options})).fit(model)
+    assert _equal(weights_of(model.encoder), before)
 
 
 def test_runs_without_checkpoints_and_bar(tmp_path: Path, batches: list[Tensor]) -> None:
