@@ -23,6 +23,7 @@ from anomalib_slsg.training.schedule import (
     is_unlimited,
     limit_training,
     needs_no_validation,
+    refuse_unknown_monitors,
     refuse_unsupported,
     repetitions,
 )
@@ -83,8 +84,9 @@ class FitSettings(Callback):
             )
         model: Any = pl_module
         learns = not isinstance(model.post_processor, ProbabilityPostProcessor | None)
-        metrics = len(getattr(model.evaluator, "val_metrics", ()))
-        if not learns and needs_no_validation(trainer, metrics):
+        metrics = [each.name for each in getattr(model.evaluator, "val_metrics", ())]
+        refuse_unknown_monitors(trainer, metrics, model.model.segments)
+        if not learns and needs_no_validation(trainer, len(metrics)):
             logger.info("Validation while training is skipped: no metric or threshold depends on it.")
             self._undo.callback(setattr, trainer, "limit_val_batches", trainer.limit_val_batches)
             trainer.limit_val_batches = 0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -33,28 +33,23 @@ class RunWatch(Callback):
     """
 
     def __init__(self) -> None:
-        self._signal = 0
-        self._stepping = False
-        self._process = 0
-        self._steps = 0
-        self._saved = 0.0
-        self._finite: Tensor | None = None
         self._handlers: dict[int, Any] = {}
-        self._users_own: Any = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process, self._saved = os.getpid(), time.monotonic()
+        self._signal = self._steps = 0
+        self._finite = torch.tensor(True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier fit; Lightning has not yet replaced the user's handler."""
+        """Forget an earlier fit."""
         if stage == "fit":
-            self._signal, self._stepping, self._steps, self._finite = 0, False, 0, None
-            self._process, self._saved = os.getpid(), time.monotonic()
-            self._users_own = signal.getsignal(signal.SIGTERM)
+            self._forget()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to signals. Within Lightning's own handler, processes wait for each other, which may be elsewhere."""
         if threading.current_thread() is threading.main_thread():
-            self._listen(signal.SIGTERM)
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                self._listen(signal.SIGINT)
+            self._handlers = {each: signal.signal(each, self._on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
 
     def after_step(self, trainer: Trainer, losses: Iterable[Tensor], phase: str, save: bool = False) -> None:
         """Do what is due after a step; all processes call this together.
@@ -70,19 +65,16 @@ class RunWatch(Callback):
             KeyboardInterrupt: If the user has pressed Ctrl-C.
             SIGTERMException: If the system has asked to stop.
         """
-        self._stepping = True
         self._steps += 1
         self._note(losses)
         several = trainer.world_size > 1
         log_every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         asks = several or trainer.strategy.root_device.type == "cpu" or self._steps % max(1, log_every) == 0
         due = save or time.monotonic() - self._saved > SAVE_SECONDS
-        wish = DIVERGED if asks and not self._is_finite() else self._signal or SAVE * due
+        wish = DIVERGED if asks and not self._finite else self._signal or SAVE * due
         if several:
-            largest: Any = trainer.strategy.reduce(
-                torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"
-            )
-            wish = int(largest)
+            mine = torch.tensor(wish, device=trainer.strategy.root_device)
+            wish = int(cast("Tensor", trainer.strategy.reduce(mine, reduce_op="max")))
         if wish == DIVERGED:
             raise _diverged()
         if wish:
@@ -110,7 +102,7 @@ class RunWatch(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to write a diverged training, perhaps over a good one."""
         network: Any = pl_module.model
-        if not self._is_finite() or not all(bool(each.isfinite().all()) for each in network.state_dict().values()):
+        if not self._finite or not all(each.isfinite().all() for each in network.state_dict().values()):
             raise _diverged()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,11 +137,7 @@ class RunWatch(Callback):
 
     def _note(self, losses: Iterable[Tensor]) -> None:
         for loss in losses:
-            finite = loss.detach().isfinite().all()
-            self._finite = finite if self._finite is None else self._finite & finite
-
-    def _is_finite(self) -> bool:
-        return self._finite is None or bool(self._finite)
+            self._finite = self._finite.to(loss.device) & loss.detach().isfinite().all()
 
     def _save(self, trainer: Trainer, phase: str) -> None:
         if (folder := _folder(trainer)) is not None:
@@ -158,24 +146,19 @@ class RunWatch(Callback):
                 _remove(folder, {f"{PHASES[0]}.ckpt"})
         self._saved = time.monotonic()
 
-    def _listen(self, number: int) -> None:
-        self._handlers[number] = signal.signal(number, self._on_signal)
-
     def _release(self) -> None:
         for number, handler in self._handlers.items():
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, handler)
-        self._handlers, self._users_own = {}, None
+        self._handlers, self._finite = {}, torch.tensor(True)  # models are copied with their callbacks
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # a process that reads images, which ends with its parent
-        if number == signal.SIGINT and (self._signal or not self._stepping):
+        if number == signal.SIGINT and (self._signal or not self._steps):
             raise KeyboardInterrupt
         self._signal = number
         logger.warning("Stopping after this step.")
-        if number == signal.SIGTERM and callable(self._users_own):
-            self._users_own(number, frame)
 
 
 def _diverged() -> FloatingPointError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -136,6 +137,15 @@ def test_a_diverged_pre_training_ends(
     engine = make_engine(tmp_path, logger=False, max_steps=1)
     with pytest.raises(FloatingPointError, match=r"model\.pretraining\.generator_learning_rate"):
         engine.fit(make_model(pretraining=options, normality=NO_NORMALITY), datamodule=make_folder())
+
+
+def test_a_monitor_that_nothing_logs_is_refused_before_anything_is_trained(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
+    engine = make_engine(tmp_path, logger=False, max_steps=1, callbacks=[EarlyStopping("image_AUROC")])
+    with pytest.raises(ValueError, match=r"EarlyStopping: nothing logs monitor='image_AUROC'.* train_loss, "):
+        engine.fit(make_model(), datamodule=make_folder())
+    assert engine.trainer.global_step == 0
 
 
 @pytest.mark.slow
