@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ def update_latest(run: Path) -> None:
     runs = sorted(run.parent.glob("v*[0-9]"), key=lambda each: int(each.name.strip("v")))
     trained = [each for each in runs if any(each.glob(CHECKPOINTS))]
     if link.is_symlink() and (run in trained or link.resolve() == run.resolve()):
-        link.unlink()
+        link.unlink(missing_ok=True)
     if trained and not os.path.lexists(link):
-        link.symlink_to(run if run in trained else trained[-1], target_is_directory=True)
+        with suppress(FileExistsError):  # another process of this fit has just made it
+            link.symlink_to(run if run in trained else trained[-1], target_is_directory=True)
 
 
 def share_run_folder(trainer: Trainer) -> None:
