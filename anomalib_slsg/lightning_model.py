@@ -193,8 +193,7 @@ class Slsg(ExportableModule):
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """Add the watch, the schedule and the generative pre-training."""
-        given: Any = super().configure_callbacks()
-        return [*given, self._watch, self._fit_settings, self._pretraining]
+        return [*cast("list", super().configure_callbacks()), self._watch, self._fit_settings, self._pretraining]
 
     def setup(self, stage: str) -> None:
         """Refuse unsupported precisions, and store weights channels-last, which convolutions are fastest with."""
