@@ -39,6 +39,7 @@ from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.training.fit_settings import FitSettings
 from anomalib_slsg.training.images import GatheredImages, gather_images
 from anomalib_slsg.training.optimizer import OptimizerOptions, sgd_with_cosine
+from anomalib_slsg.training.run_watch import RunWatch
 from anomalib_slsg.training.schedule import check_precision, refuse_synchronised_norms
 from anomalib_slsg.utils.precision import exporting
 from anomalib_slsg.utils.seeding import seeded, stream
@@ -120,7 +121,8 @@ class Slsg(RestorableModule):
             TrainingOptions(backbone, network, pretraining, simulation, loss, optimizer, normality, calibration, seed)
         )
         self.register_buffer("encoder_ready", torch.tensor(False))
-        self._pretraining = GenerativePretraining(self.options.pretraining)
+        self._watch = RunWatch()
+        self._pretraining = GenerativePretraining(self.options.pretraining, self._watch)
         calibrates = self.options.calibration.false_alarm_rate is not None
         self._fit_settings = FitSettings(self.options.optimizer, seed, calibrates, self.fit_normality, self.free_images)
         self._images: GatheredImages | None = None
@@ -198,8 +200,8 @@ class Slsg(RestorableModule):
         return ProbabilityPostProcessor()
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """Add the schedule and the generative pre-training."""
-        return [*cast("Sequence[Callback]", super().configure_callbacks()), self._fit_settings, self._pretraining]
+        """Add the watch, the schedule and the generative pre-training."""
+        return [*cast("list", super().configure_callbacks()), self._watch, self._fit_settings, self._pretraining]
 
     def setup(self, stage: str) -> None:
         """Refuse unsupported precisions, and store weights channels-last, which convolutions are fastest with."""
@@ -228,8 +230,7 @@ class Slsg(RestorableModule):
         """Note that the encoder is pre-trained. The pre-training, a callback, has run before this hook."""
         # fast_dev_run does not pre-train for real
         self.encoder_ready.fill_(bool(self.encoder_ready) or not self.trainer.fast_dev_run)  # type: ignore[attr-defined]
-        # Lightning leaves out on_train_epoch_start when training goes on in the middle of an epoch
-        self.on_train_epoch_start()
+        self.on_train_epoch_start()  # which Lightning leaves out when training goes on in the middle of an epoch
 
     def on_train_epoch_start(self) -> None:
         """Keep the encoder's batch norm as it is."""
@@ -246,8 +247,7 @@ class Slsg(RestorableModule):
             self.model.calibration.fit(map(self.model.eval().judge, parts), rate)
             self.model.train(training)
 
-    # before metrics are computed and checkpoints written
-    on_train_epoch_end = on_validation_start = calibrate
+    on_train_epoch_end = on_validation_start = calibrate  # before metrics are computed and checkpoints written
 
     def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> InferenceBatch:
         """Prepare images (B, 3, H, W) in [0, 1], predict and judge, as exported models do."""

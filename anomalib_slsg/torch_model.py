@@ -88,7 +88,7 @@ class SlsgModel(nn.Module):
 
         Returns:
             ``anomaly_map``: probability per pixel, of shape (B, 1, H, W); ``pred_score``: image score in [0, 1], of
-            shape (B,). Once calibrated, 0.5 is the threshold of both.
+            shape (B,). Once calibrated, 0.5 is the threshold of both. What cannot be computed is 1, never normal.
 
         Raises:
             ValueError: If the height or width is not a multiple of 16.
@@ -96,8 +96,8 @@ class SlsgModel(nn.Module):
         verdict = self.judge(images)
         with full_precision(images.device):
             return InferenceBatch(
-                anomaly_map=torch.sigmoid(verdict.pixels - self.calibration.pixel_shift),
-                pred_score=torch.sigmoid(self.calibration.join(verdict) - self.calibration.image_shift),
+                anomaly_map=_probability(verdict.pixels - self.calibration.pixel_shift),
+                pred_score=_probability(self.calibration.join(verdict) - self.calibration.image_shift),
             )
 
     def judge(self, images: Tensor) -> Verdict:
@@ -189,6 +189,12 @@ def join_maps(decoder: Tensor, places: Tensor) -> Tensor:
         Log odds of the same shape.
     """
     return decoder.clamp(min=RARITY) - RARITY + places
+
+
+def _probability(log_odds: Tensor) -> Tensor:
+    """The probability of log odds; 1 where they are no number, which no threshold is below. It works in exports."""
+    probability = torch.sigmoid(log_odds)
+    return torch.where(probability >= 0, probability, 1.0)
 
 
 def _log_odds(probabilities: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Small data sets that the tests draw themselves, and the folder of reference values where there is one."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,12 @@ def mvtec_ad_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mvtec_loco_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tree for anomalib's ``MVTecLOCO`` with the category ``part``."""
     return write_mvtec_loco_tree(tmp_path_factory.mktemp("mvtec_loco"))
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C off for the rest of the process."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

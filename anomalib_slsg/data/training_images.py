@@ -1,15 +1,16 @@
 """A data module's training set: some images kept for calibration, the rest read from memory once they are there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from anomalib.data import AnomalibDataModule, ImageItem
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from anomalib_slsg.data.normal_images import only_resizes
+from anomalib_slsg.data.training_order import TrainingOrder, in_order
 
 LEAST_KEPT, ENOUGH_IMAGES = 10, 40  # so many images are kept at the least where there are enough of them
 RUN = 2  # kept images that follow each other
@@ -113,14 +114,17 @@ def kept_for_calibration(number: int) -> list[int]:
 
 @contextmanager
 def stand_in(
-    datamodule: AnomalibDataModule, repeat: int, generator: torch.Generator, kept: Sequence[int] = ()
+    datamodule: AnomalibDataModule,
+    repeat: int,
+    make_order: Callable[[DataLoader], TrainingOrder],
+    kept: Sequence[int] = (),
 ) -> Iterator[None]:
-    """Wrap a data module's training set in :class:`TrainingImages`, and shuffle it with a generator of its own.
+    """Wrap a data module's training set in :class:`TrainingImages`, and give it an order of its own.
 
     Args:
         datamodule: The trainer's data module, set up.
         repeat: How many times an epoch shows each image.
-        generator: CPU generator of the order. Not used with several processes, where Lightning's own sampler shuffles.
+        make_order: Makes the order of a loader that shuffles.
         kept: Indices of the images that are kept from training.
 
     Yields:
@@ -128,15 +132,8 @@ def stand_in(
     """
     dataset, make_loader = datamodule.train_data, datamodule.train_dataloader
     images: Any = TrainingImages(dataset, repeat, kept)
-
-    def make_ordered_loader() -> DataLoader:
-        loader: DataLoader = make_loader()
-        if isinstance(loader.sampler, RandomSampler):
-            loader.sampler.generator = generator
-        return loader
-
     datamodule.train_data = images
-    datamodule.train_dataloader = make_ordered_loader  # type: ignore[method-assign]
+    datamodule.train_dataloader = lambda: in_order(make_loader(), make_order)  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -7,12 +7,11 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import update_bn
 
 from anomalib_slsg.networks import GPTNet
 from anomalib_slsg.pretraining.gan import InpaintingGAN
-from anomalib_slsg.pretraining.host import Host
+from anomalib_slsg.pretraining.host import Host, StepWatch
 from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
@@ -24,21 +23,22 @@ from anomalib_slsg.utils.seeding import seeded, stream
 logger = logging.getLogger(__name__)
 
 ORDER, MASKS, PICTURE, WEIGHTS = range(4)  # random streams
-FILE_NAME = "pretraining.ckpt"
 
 
 class GenerativePretraining(Callback):
     """Pre-trains the encoder of ``Slsg`` when fitting starts, unless it is pre-trained already.
 
-    ``Slsg`` brings this callback along. Each epoch's state goes into ``pretraining.ckpt`` beside the model's
-    checkpoints: an interrupted run goes on from there with ``--ckpt_path``.
+    ``Slsg`` brings this callback along. The state goes into ``pretraining.ckpt`` beside the model's checkpoints, at
+    each epoch's end and whenever the watch says: an interrupted run goes on from there with ``--ckpt_path``.
 
     Args:
         options: Epochs, rates, masks, weights; the paper's if left out.
+        watch: Saves the state and stops the run; if left out, nothing does.
     """
 
-    def __init__(self, options: PretrainingOptions = PretrainingOptions()) -> None:
+    def __init__(self, options: PretrainingOptions = PretrainingOptions(), watch: StepWatch | None = None) -> None:
         self.options = options
+        self._watch = watch
         self._gan: InpaintingGAN | None = None
         self._restored: dict[str, Any] | None = None
         self._step = 0
@@ -88,16 +88,6 @@ class GenerativePretraining(Callback):
             self._gan = None
         reestimate_batch_norm(model)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was learnt when the user or the system interrupts."""
-        if self._gan is not None and isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
-            self._save(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remove the state of the pre-training: the model's own checkpoints hold its result."""
-        if (path := _state_file(trainer)) and trainer.is_global_zero:
-            path.unlink(missing_ok=True)
-
     def _train(self, trainer: Trainer, model: Host) -> None:
         images = model.normal_images
         seg_net = model.model.seg_net
@@ -120,8 +110,6 @@ class GenerativePretraining(Callback):
         with progress_bar(model.shows_progress) as progress:
             task = progress.add_task("Pre-training", total=epochs * steps_per_epoch, completed=self._step)
             while self._step < epochs * steps_per_epoch:
-                if trainer.received_sigterm:
-                    raise SIGTERMException
                 losses = self._train_step(trainer, model, *divmod(self._step, steps_per_epoch))
                 self._step += 1
                 if self._step % max(1, log_every) == 0 or self._step == epochs * steps_per_epoch:
@@ -132,8 +120,11 @@ class GenerativePretraining(Callback):
                             {f"pretraining/{name}": value for name, value in values.items()}, step=self._step
                         )
                 progress.advance(task)
-                if self._step % steps_per_epoch == 0:
+                ends_epoch = self._step % steps_per_epoch == 0
+                if ends_epoch:
                     self._end_epoch(trainer, model, self._step // steps_per_epoch, epochs)
+                if self._watch is not None:
+                    self._watch.after_step(trainer, losses.values(), "pretraining", save=ends_epoch)
         seg_net.encoder.load_state_dict(self._gan.gpt_net.encoder.state_dict())
 
     def _train_step(self, trainer: Trainer, model: Host, epoch: int, index: int) -> dict[str, torch.Tensor]:
@@ -168,11 +159,6 @@ class GenerativePretraining(Callback):
             mask = self._mask(batch, stream(self._seed, PICTURE))
             with self._gan.forward_context():
                 log_reconstructions(trainer, self._gan.gpt_net, batch, model.model.normalise(batch), mask, epoch)
-        self._save(trainer)
-
-    def _save(self, trainer: Trainer) -> None:
-        if path := _state_file(trainer):
-            trainer.save_checkpoint(path)
 
     def _finished_file(self) -> Path | None:
         path = self.options.checkpoint
@@ -200,12 +186,6 @@ def reestimate_batch_norm(model: Host) -> None:
     with model.model.fast_autocast():
         update_bn(parts, encoder)
     share_buffers(encoder)
-
-
-def _state_file(trainer: Trainer) -> Path | None:
-    callback = trainer.checkpoint_callback
-    directory = getattr(callback, "dirpath", None)
-    return Path(directory) / FILE_NAME if directory and not _is_trial(trainer) else None
 
 
 def _is_trial(trainer: Trainer) -> bool:

@@ -1,10 +1,11 @@
-"""What the pre-training asks of the model whose encoder it trains."""
+"""What the pre-training asks of the model whose encoder it trains, and of what watches its steps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 from anomalib_slsg.networks.seg_net import SegNet
@@ -55,3 +56,10 @@ class Host(Protocol):
     fit_seed: int
     normal_images: ImageCollection
     shows_progress: bool
+
+
+class StepWatch(Protocol):
+    """What follows each step."""
+
+    def after_step(self, trainer: Trainer, losses: Iterable[Tensor], phase: str, save: bool = False) -> None:
+        """Stop the run, or save its state, if that is due; save it in any case if so asked."""

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,14 +13,18 @@ from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anomalib_slsg.data.training_images import kept_for_calibration, stand_in
+from anomalib_slsg.data.training_order import TrainingOrder
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
+from anomalib_slsg.training.checkpoint_io import keep_checkpoints_whole
 from anomalib_slsg.training.loading import attached_trainer
 from anomalib_slsg.training.optimizer import OptimizerOptions
+from anomalib_slsg.training.run_folder import share_run_folder, update_latest
 from anomalib_slsg.training.schedule import (
     has_default_batch_size,
     is_unlimited,
     limit_training,
     needs_no_validation,
+    refuse_unknown_monitors,
     refuse_unsupported,
     repetitions,
 )
@@ -29,6 +34,7 @@ from anomalib_slsg.utils.seeding import stream
 logger = logging.getLogger(__name__)
 
 CARD = "calibration.json"
+FIT_KEY = "slsg_fit"  # in checkpoints
 ORDER_STREAM = 102  # of SegNet's batches, apart from the streams of pre-training and simulation
 
 
@@ -61,9 +67,12 @@ class FitSettings(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Change what the user has left open."""
+        if stage == "fit":
+            refuse_unsupported(trainer)
+            share_run_folder(trainer)
+        keep_checkpoints_whole(trainer)
         if stage != "fit":
             return
-        refuse_unsupported(trainer)
         self._undo.callback(self._free_images)
         given = torch.initial_seed() if self._given_seed is None else self._given_seed
         self.seed = trainer.strategy.broadcast(given)
@@ -77,8 +86,9 @@ class FitSettings(Callback):
             )
         model: Any = pl_module
         learns = not isinstance(model.post_processor, ProbabilityPostProcessor | None)
-        metrics = len(getattr(model.evaluator, "val_metrics", ()))
-        if not learns and needs_no_validation(trainer, metrics):
+        metrics = [each.name for each in getattr(model.evaluator, "val_metrics", ())]
+        refuse_unknown_monitors(trainer, metrics, model.model.segments)
+        if not learns and needs_no_validation(trainer, len(metrics)):
             logger.info("Validation while training is skipped: no metric or threshold depends on it.")
             self._undo.callback(setattr, trainer, "limit_val_batches", trainer.limit_val_batches)
             trainer.limit_val_batches = 0
@@ -98,8 +108,20 @@ class FitSettings(Callback):
             self._undo.close()
             self.setup(trainer, model, "fit")
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note the seed."""
+        checkpoint[FIT_KEY] = {"seed": self.seed}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take over the seed of the training that goes on."""
+        self.seed = checkpoint.get(FIT_KEY, {}).get("seed", self.seed)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin: the pre-training is a callback that stands behind this one."""
+        if trainer.fit_loop.restarted_on_epoch_end:
+            # Lightning would add another batch, or none, to the epoch whose end the checkpoint was written at
+            trainer.fit_loop.epoch_loop.restarting = False
+            trainer.fit_loop.reset_restart_stage()
         self._begin()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -118,6 +140,7 @@ class FitSettings(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give back after an error or an interruption."""
+        update_latest(Path(trainer.default_root_dir))  # also where the data's own setup, which comes first, has failed
         self._undo.close()
 
     def _set_length(self, trainer: Trainer) -> None:
@@ -140,4 +163,12 @@ class FitSettings(Callback):
         number = len(datamodule.train_data)
         kept = kept_for_calibration(number) if self._calibrates else ()
         repeat = repetitions(trainer, number - len(kept), datamodule.train_batch_size)
-        self._undo.enter_context(stand_in(datamodule, repeat, stream(self.seed, ORDER_STREAM), kept))
+        make_order = partial(
+            TrainingOrder,
+            seed=lambda: stream(self.seed, ORDER_STREAM),  # a checkpoint that is loaded later brings its own
+            batches_done=lambda: trainer.fit_loop.total_batch_idx + 1,
+            limit=trainer.limit_train_batches,
+            processes=trainer.world_size,
+            process=trainer.global_rank,
+        )
+        self._undo.enter_context(stand_in(datamodule, repeat, make_order, kept))

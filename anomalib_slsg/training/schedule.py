@@ -2,15 +2,17 @@
 
 import inspect
 import logging
+from collections.abc import Sequence
 
 from anomalib.data import AnomalibDataModule
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
 from torch import nn
 
 logger = logging.getLogger(__name__)
 
 LIGHTNING_DEFAULT_EPOCHS = 1000
+LOSSES = ("train_loss", "train_focal", "train_l1", "train_auxiliary")
 LEAST_STEPS = 50  # per epoch, if length is given in steps: ending an epoch costs as much time as several steps
 
 UNSUPPORTED = (
@@ -49,6 +51,31 @@ def refuse_unsupported(trainer: Trainer) -> None:
         raise ValueError(
             f"this trainer has trained {trainer.global_step} steps before; make a new Engine for each training"
         )
+
+
+def refuse_unknown_monitors(trainer: Trainer, metrics: Sequence[str], trains: bool) -> None:
+    """Refuse callbacks that watch what nothing logs: they would fail late, or write no checkpoint.
+
+    Args:
+        trainer: The trainer, which is about to fit.
+        metrics: Names of the metrics that are computed on the validation set.
+        trains: Whether SegNet is trained, and logs its losses.
+
+    Raises:
+        ValueError: If there is one. A user's own callbacks may log anything, and nothing is refused beside them.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(type(each).__module__.split(".")[0] not in {"lightning", "anomalib", "anomalib_slsg"} for each in callbacks):
+        return
+    logged = [*(LOSSES if trains else ()), *(metrics if trainer.limit_val_batches != 0 else ())]
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if monitor not in {None, "step", "epoch", *logged}:
+            raise ValueError(
+                f"{type(callback).__name__}: nothing logs monitor='{monitor}'; while training there are "
+                f"{', '.join(logged) or 'no metrics'}. Give the metric to "
+                "Slsg(evaluator=Evaluator(val_metrics=[...])), and validation data, or monitor one of these."
+            )
 
 
 def refuse_synchronised_norms(model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from anomalib_slsg import Slsg
-from anomalib_slsg.pretraining.callback import FILE_NAME
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from tests.support.models import NO_PRETRAINING, assert_same_weights, parameters_of, weights_of
 from tests.support.training import checkpoints_of
@@ -57,15 +56,6 @@ def trainable_encoder_of(model: Slsg) -> dict[str, Tensor]:
     return parameters_of(model.model.seg_net.encoder)
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """Lightning turns Ctrl-C off for the rest of the process."""
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path_factory: Any
@@ -97,8 +87,8 @@ def test_pre_training_goes_on_where_it_stopped(
     with pytest.raises(error):
         engine.fit(make_model(pretraining=FOUR_STEPS), make_folder())
     assert stopper.steps == [1, 2, 3]
-    file = checkpoints_of(engine) / FILE_NAME
-    assert [path.name for path in file.parent.iterdir()] == [FILE_NAME]
+    file = checkpoints_of(engine) / "pretraining.ckpt"
+    assert [path.name for path in file.parent.iterdir()] == ["pretraining.ckpt"]
 
     # another seed, as in a new process: the checkpoint brings its own
     model = make_model(seed=9, pretraining=FOUR_STEPS)

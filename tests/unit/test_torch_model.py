@@ -81,3 +81,13 @@ def test_sizes_that_cannot_be_halved_four_times_are_named_with_one_that_can(
     assert abs(height - size[0]) <= max(8, 16 - size[0])
     assert abs(width - size[1]) <= 8
     assert fitting in str(caught.value) or size == (900, 1208)
+
+
+def test_what_cannot_be_judged_is_not_normal() -> None:
+    """A comparison with NaN would call it normal."""
+    model = tiny_torch_model()
+    model.seg_net.decoder.head.weight.data.fill_(float("nan"))
+    with torch.no_grad():
+        batch = model(torch.rand(2, 3, 32, 32))
+    assert batch.pred_score.tolist() == [1, 1]
+    assert bool((batch.anomaly_map == 1).all())

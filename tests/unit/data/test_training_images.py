@@ -4,6 +4,8 @@ import copy
 import pickle
 from collections import Counter
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,11 @@ from torchvision.transforms.v2 import CenterCrop, Compose, RandomHorizontalFlip,
 
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.data.training_images import TrainingImages, stand_in
+from anomalib_slsg.data.training_order import TrainingOrder
+from anomalib_slsg.utils.seeding import stream
 from tests.support.training import drawn_parts
+
+ANY_ORDER = partial(TrainingOrder, seed=lambda: stream(0), batches_done=lambda: 0)
 
 
 @pytest.fixture
@@ -81,12 +87,16 @@ def _loader(images: TrainingImages) -> DataLoader:
 
 def _order(datamodule: Folder, repeat: int, seed: int) -> list[list[str]]:
     """Names of the batches of two epochs."""
-    with stand_in(datamodule, repeat, torch.Generator().manual_seed(seed)):
+    with stand_in(datamodule, repeat, partial(TrainingOrder, seed=lambda: stream(seed), batches_done=lambda: done)):
         loader = datamodule.train_dataloader()
-        return [[Path(path).name for batch in loader for path in batch.image_path] for _ in range(2)]
+        done, epochs = 0, []
+        for _ in range(2):
+            epochs.append([[Path(path).name for path in batch.image_path] for batch in loader])
+            done += len(epochs[-1])
+    return [list(chain.from_iterable(epoch)) for epoch in epochs]
 
 
-def test_the_generator_decides_on_the_order(datamodule: Folder) -> None:
+def test_the_seed_decides_on_the_order(datamodule: Folder) -> None:
     """And nothing else does, so that training is the same whatever was drawn before it."""
     torch.manual_seed(1)
     state = torch.get_rng_state()
@@ -100,12 +110,29 @@ def test_the_generator_decides_on_the_order(datamodule: Folder) -> None:
     torch.set_rng_state(state)
 
 
+@pytest.mark.parametrize("limit", [1.0, 2, 0.7])
+def test_the_order_goes_on_from_any_batch(datamodule: Folder, limit: float) -> None:
+    """Also where several processes share the images."""
+    loader = DataLoader(datamodule.train_data, batch_size=3)
+    for processes in (1, 2):
+        place = {"limit": limit, "processes": processes, "process": processes - 1}
+
+        def order(done: int, place: dict = place) -> list[int]:
+            return list(TrainingOrder(loader, lambda: stream(7), lambda: done, **place))
+
+        batches = {(1, 1.0): 3, (2, 0.7): 1}.get((processes, limit), 2)
+        first, second = order(0), order(batches)
+        assert len(first) == len(second) == 8 // processes
+        assert first != second
+        assert all(order(done) == first[3 * done :] for done in range(batches))
+
+
 def test_loaders_of_one_order_are_left_alone(datamodule: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's own sampler, or Lightning's for several processes."""
     sampler = SequentialSampler(datamodule.train_data)
     loader = DataLoader(datamodule.train_data, sampler=sampler, collate_fn=datamodule.train_data.collate_fn)
     monkeypatch.setattr(Folder, "train_dataloader", lambda _: loader)
-    with stand_in(datamodule, 1, torch.Generator()):
+    with stand_in(datamodule, 1, ANY_ORDER):
         assert datamodule.train_dataloader() is loader
         assert loader.sampler is sampler
 
@@ -120,7 +147,7 @@ def test_images_are_not_changed_twice(datamodule: Folder) -> None:
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_it_behaves_like_the_training_set_and_goes_back(datamodule: Folder, interrupted: bool) -> None:
     original = datamodule.train_data
-    with suppress(KeyboardInterrupt), stand_in(datamodule, 1, torch.Generator()):
+    with suppress(KeyboardInterrupt), stand_in(datamodule, 1, ANY_ORDER):
         substitute = datamodule.train_data
         assert isinstance(substitute, TrainingImages)
         substitute.keep(torch.zeros(len(original), 3, 64, 64, dtype=torch.uint8))

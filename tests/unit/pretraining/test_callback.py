@@ -1,6 +1,8 @@
 """GenerativePretraining in a real trainer: what it trains, writes, resumes and skips."""
 
 import csv
+import operator
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from anomalib_slsg.networks import DNet, ResNetEncoder
 from anomalib_slsg.networks.weights import load_encoder_weights
 from anomalib_slsg.pretraining import gan
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.training.run_watch import RunWatch
 from tests.support.models import parameters_of, tiny_torch_model, weights_of
 from tests.support.training import quiet_trainer
 
@@ -100,7 +103,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 def _trainer(folder: Path, options: PretrainingOptions, keep: bool = False, **arguments: Any) -> Trainer:
     """Make a trainer; ``keep`` gives it a folder of checkpoints, as anomalib's engine does."""
-    callbacks: list[Callback] = [GenerativePretraining(options)]
+    watch = RunWatch()
+    callbacks: list[Callback] = [watch, GenerativePretraining(options, watch)]
     if keep:
         callbacks.append(ModelCheckpoint(folder / "weights", save_top_k=0))
     defaults = {"max_steps": 1, "enable_model_summary": False, "enable_checkpointing": keep, **arguments}
@@ -214,51 +218,64 @@ def test_state_lies_beside_the_checkpoints_until_the_end(tmp_path: Path, monkeyp
     assert not state["callbacks"].get("GenerativePretraining")
 
 
-def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, error: BaseException) -> Callable[[], None]:
+def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, stop: Callable[[], object]) -> Callable[[], None]:
     step = gan.InpaintingGAN.step
     left: Iterator[int] = iter(range(steps))
 
     def limited(self: gan.InpaintingGAN, *tensors: Tensor) -> dict[str, Tensor]:
-        if next(left, None) is None:
-            raise error
+        next(left)
+        if not operator.length_hint(left):
+            stop()
         return step(self, *tensors)
 
     monkeypatch.setattr(gan.InpaintingGAN, "step", limited)
     return lambda: monkeypatch.setattr(gan.InpaintingGAN, "step", step)
 
 
+def _crash() -> None:
+    msg = "out of memory"
+    raise RuntimeError(msg)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    ("stop", "outcome", "saved_step"),
     [
-        (KeyboardInterrupt(), (KeyboardInterrupt, SystemExit)),
-        (SIGTERMException(), SIGTERMException),
-        (RuntimeError("out of memory"), RuntimeError),
+        (partial(signal.raise_signal, signal.SIGINT), (KeyboardInterrupt, SystemExit), 4),
+        (partial(signal.raise_signal, signal.SIGTERM), SIGTERMException, 4),
+        (_crash, RuntimeError, 3),
     ],
     ids=["interrupted by the user", "terminated by the system", "crashed"],
 )
 def test_interrupted_run_goes_on_to_the_same_encoder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: list[Tensor], error: BaseException, outcome: Any
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: list[Tensor],
+    stop: Callable[[], object],
+    outcome: Any,
+    saved_step: int,
 ) -> None:
-    """Five images in batches of two: an epoch has three steps, and the fifth step lies within the second."""
+    """Five images in batches of two: an epoch has three steps, and the fourth step lies within the second."""
     whole = Host()
     torch.manual_seed(3)
     _trainer(tmp_path / "whole", _options()).fit(whole)
     expected = [batch.clone() for batch in batches]
 
     batches.clear()
-    go_on = _stop_after(monkeypatch, 4, error)
+    go_on = _stop_after(monkeypatch, 4, stop)
     stopped = Host()
     torch.manual_seed(3)
-    with pytest.raises(outcome):
+    with pytest.raises(outcome) as stopped_by:
         _trainer(tmp_path / "parts", _options(), keep=True).fit(stopped)
     go_on()
+    assert getattr(stopped_by.value, "code", None) in {1, 143, None}
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     file = tmp_path / "parts" / "weights" / "pretraining.ckpt"
     resumed = Host()
     torch.manual_seed(9)
     _trainer(tmp_path / "parts", _options(), keep=True).fit(resumed, ckpt_path=file, weights_only=True)
-    if isinstance(error, RuntimeError):  # goes on from the end of the first epoch, so its fourth step is done again
-        del batches[3]
+    del batches[saved_step : len(batches) - (6 - saved_step)]
     assert len(batches) == len(expected) == 6
     assert all(torch.equal(batch, other) for batch, other in zip(batches, expected, strict=True))
     assert _equal(weights_of(resumed.encoder), weights_of(whole.encoder))

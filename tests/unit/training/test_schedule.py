@@ -1,6 +1,7 @@
 """Schedule: the paper's where the user gives none, the user's otherwise; and what cannot be fitted with."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anomalib.data import Folder, MVTecLOCO
@@ -124,3 +125,31 @@ def test_weights_of_other_types_are_refused(precision: str) -> None:
         schedule.check_precision(precision)
     for supported in ("32-true", "bf16-mixed", "16-mixed"):
         schedule.check_precision(supported)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [ModelCheckpoint(monitor="image_AUROC"), EarlyStopping("image_AUROC")],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_monitors_of_what_nothing_logs_are_refused(callback: Callback, tmp_path: Path) -> None:
+    def refuse(*metrics: str, trains: bool = True, beside: tuple[Callback, ...] = (), **options: Any) -> None:
+        arguments = {"enable_checkpointing": True, "default_root_dir": tmp_path, **options}
+        trainer = quiet_trainer(callbacks=[callback, *beside], **arguments)
+        schedule.refuse_unknown_monitors(trainer, metrics, trains)
+
+    message = rf"{type(callback).__name__}: nothing logs monitor='image_AUROC'.*Evaluator\(val_metrics=\[\.\.\.\]\)"
+    with pytest.raises(ValueError, match=message):
+        refuse()
+    with pytest.raises(ValueError, match=message):
+        refuse("image_AUROC", limit_val_batches=0)
+    refuse("image_AUROC")
+    refuse(beside=(Own(),))
+    callback.monitor = "train_loss"
+    refuse()
+    with pytest.raises(ValueError, match=r"nothing logs monitor='train_loss'.*there are no metrics"):
+        refuse(trains=False)
+
+
+class Own(Callback):
+    """A user's own, which may log anything."""
