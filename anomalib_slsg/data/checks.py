@@ -1,4 +1,4 @@
-"""Checks of a data module's files before anything is learned or measured."""
+"""Checks of a user's files before anything is learned or measured from them."""
 
 import logging
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from anomalib.data import Folder, PredictDataset
+from anomalib.data import PredictDataset
 from anomalib.data.datasets import AnomalibVideoDataset
 from anomalib.data.utils import LabelName
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -27,19 +27,20 @@ class FileChecks(Callback):
         datamodule: Any = getattr(trainer, "datamodule", None)
         for name in ("train_data", "val_data", "test_data"):
             dataset: Any = getattr(datamodule, name, None)
-            paths = image_paths(dataset)
+            paths = _paths(dataset)
             if len(kept := images_among(paths)) < len(paths):
                 dataset.subsample(kept, inplace=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the images."""
-        self._check(trainer.train_dataloader)
+        check_images(image_paths(trainer.train_dataloader))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check images and masks."""
-        self._check(trainer.test_dataloaders)
-        for dataset in datasets(trainer.test_dataloaders):
-            check_masks(dataset)
+        check_images(image_paths(trainer.test_dataloaders))
+        for samples in map(_samples, datasets(trainer.test_dataloaders)):
+            if samples is not None and "mask_path" in samples:
+                _check_masks(samples)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave out what macOS keeps beside images, and check the rest."""
@@ -47,65 +48,19 @@ class FileChecks(Callback):
             if isinstance(dataset, PredictDataset):
                 names = dataset.image_filenames
                 dataset.image_filenames = [names[index] for index in images_among(names)]
-        self._check(trainer.predict_dataloaders)
-
-    def _check(self, loaders: Any) -> None:
-        check_images([path for dataset in datasets(loaders) for path in image_paths(dataset)])
+        check_images(image_paths(trainer.predict_dataloaders))
 
 
-def image_paths(dataset: Any) -> list[str]:
-    """List the files of a data set's images, as its items name them; none if they are not known.
+def image_paths(loaders: Any) -> list[str]:
+    """List the files of the images that a trainer's loaders give, as their items name them.
 
     Args:
-        dataset: One of anomalib's, or a part of one.
+        loaders: One loader, or several in lists, or none.
+
+    Returns:
+        The files of anomalib's own data sets of images, and of parts of them; others do not tell.
     """
-    if isinstance(dataset, PredictDataset):
-        return [str(path) for path in dataset.image_filenames]
-    samples = _samples(dataset)
-    return [] if samples is None else list(samples["image_path"])
-
-
-def check_masks(dataset: Any) -> None:
-    """Look at the masks of a test set, and warn of what metrics of pixels would make of them.
-
-    Args:
-        dataset: One of anomalib's; nothing happens with others.
-
-    Raises:
-        ValueError: If a mask is broken, or lies in the alpha channel, which anomalib leaves out.
-    """
-    samples, found = _samples(dataset), dict[str, list[str]]()
-    if samples is None or "mask_path" not in samples:
-        return
-    for image, label, masks in zip(samples["image_path"], samples["label_index"], samples["mask_path"]):
-        for mask in masks if isinstance(masks, list) else [masks]:
-            if label == LabelName.ABNORMAL and isinstance(mask, str) and mask:
-                for fault in _faults(mask, image):
-                    found.setdefault(fault, []).append(mask)
-    for fault, paths in found.items():
-        logger.warning("'%s' (%d masks are so) %s.", paths[0], len(paths), fault)
-
-
-def _faults(path: str, image_path: str) -> Iterator[str]:
-    with naming(path), Image.open(path) as mask:
-        black, *others = mask.convert("L").histogram()
-        levels = sum(map(bool, others))
-        if "A" in mask.getbands() and levels + bool(black) == 1 and len(set(mask.getchannel("A").getextrema())) > 1:
-            raise UnfitImageError(f"'{path}' is a mask in the alpha channel, which is not read: save it as a grey PNG")
-        height, width = read_header(image_path).shape
-        if levels == 0:
-            yield "marks nothing, although its image is anomalous"
-        if levels > 1:
-            yield "has several grey levels, of which all above 0 count as defects; save masks as black and white PNG"
-        if abs(mask.width * height - mask.height * width) > height + width:
-            yield "has another aspect than its image, and is stretched"
-
-
-def _samples(dataset: Any) -> Any:
-    """The table of one of anomalib's data sets of images, also of one that another wraps."""
-    while hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    return None if isinstance(dataset, AnomalibVideoDataset) else getattr(dataset, "samples", None)
+    return [path for dataset in datasets(loaders) for path in _paths(dataset)]
 
 
 def refuse_linked_folders(datamodule: Any) -> None:
@@ -117,18 +72,56 @@ def refuse_linked_folders(datamodule: Any) -> None:
     Raises:
         ValueError: If there is one.
     """
-    root = getattr(datamodule, "root", None)
-    folders = [] if root is None else [Path(root) / (datamodule.category or "")]
-    if isinstance(datamodule, Folder):
-        given = (datamodule.normal_dir, datamodule.abnormal_dir, datamodule.normal_test_dir, datamodule.mask_dir)
-        named = [each for each in given if each is not None]
-        lists = [[each] if isinstance(each, str | Path) else each for each in named]
-        folders = [Path(root or "") / each for some in lists for each in some]
+    root, options = getattr(datamodule, "root", None), ("normal_dir", "abnormal_dir", "normal_test_dir", "mask_dir")
+    given = [getattr(datamodule, option, None) or () for option in options]
+    folders = [folder for each in given for folder in ([each] if isinstance(each, str | Path) else each)]
+    if root is not None and not folders:
+        folders = [datamodule.category or ""]
     for folder in folders:
-        for parent, names, _ in os.walk(folder):
+        for parent, names, _ in os.walk(Path(root or "") / folder):
             for link in (Path(parent) / name for name in names):
                 if link.is_symlink():
                     raise ValueError(
                         f"'{link}' is a link to a folder, which anomalib does not look into: put the images themselves "
                         "there, or give the data module the folder that it leads to"
                     )
+
+
+def _paths(dataset: Any) -> list[str]:
+    if isinstance(dataset, PredictDataset):
+        return [str(path) for path in dataset.image_filenames]
+    samples = _samples(dataset)
+    return [] if samples is None else list(samples["image_path"])
+
+
+def _samples(dataset: Any) -> Any:
+    """The table of one of anomalib's data sets of images, also of one that another wraps."""
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    return None if isinstance(dataset, AnomalibVideoDataset) else getattr(dataset, "samples", None)
+
+
+def _check_masks(samples: Any) -> None:
+    """Warn of what metrics of pixels would make of masks; refuse those that anomalib does not read."""
+    found: dict[str, list[str]] = {}
+    for image, label, masks in zip(samples["image_path"], samples["label_index"], samples["mask_path"]):
+        for mask in masks if isinstance(masks, list) else [masks]:
+            if label == LabelName.ABNORMAL and isinstance(mask, str) and mask:
+                for fault in _faults(mask, read_header(image).shape):
+                    found.setdefault(fault, []).append(mask)
+    for fault, paths in found.items():
+        logger.warning("The mask '%s' %s; %d masks are so.", paths[0], fault, len(paths))
+
+
+def _faults(path: str, shape: tuple[int, int]) -> Iterator[str]:
+    read_header(path)  # of a mask, too, which may be too large to be decoded
+    with naming(path), Image.open(path) as mask:
+        black, *others = map(bool, mask.convert("L").histogram())
+        if "A" in mask.getbands() and black + sum(others) == 1 and len(set(mask.getchannel("A").getextrema())) > 1:
+            raise UnfitImageError(f"'{path}' is a mask in the alpha channel, which is not read: save it as a grey PNG")
+    if not any(others):
+        yield "marks nothing, although its image is anomalous"
+    if sum(others) > 1:
+        yield "has several grey levels, of which all above 0 count as defects (save masks as black and white PNG)"
+    if abs(mask.width * shape[0] - mask.height * shape[1]) > sum(shape):
+        yield "has another aspect than its image, and is stretched"

@@ -11,7 +11,6 @@ from anomalib.visualization.image import visualizer
 from lightning.pytorch import LightningModule, Trainer
 
 from anomalib_slsg.data.checks import image_paths
-from anomalib_slsg.utils.datasets import datasets
 from anomalib_slsg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -59,10 +58,9 @@ class HeatMaps(ImageVisualizer):
 
     def _choose_folder(self, trainer: Trainer, loaders: Any) -> None:
         """Take the first of images, images_1 and so on that has no picture of these images."""
-        paths = [Path(path).absolute() for dataset in datasets(loaders) for path in image_paths(dataset)]
-        self._known = frozenset(paths)
-        # one folder above the images is kept, too, where all of them lie in one
-        self._common = Path(os.path.commonpath([path.parent.parent for path in paths])) if paths else Path()
+        self._known = frozenset(Path(path).absolute() for path in image_paths(loaders))
+        # the folder of the images is kept, too, where all of them lie in one
+        self._common = Path(os.path.commonpath([path.parent.parent for path in self._known] or [Path()]))
         first = Path(self.output_dir or Path(trainer.default_root_dir) / "images")
         folders = (first.with_name(f"{first.name}_{number}") if number else first for number in count())
         names = [path.relative_to(self._common) for path in self._known]

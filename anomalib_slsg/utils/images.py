@@ -85,9 +85,10 @@ def read_rgb(path: str | Path) -> np.ndarray:
         if header.is_tiff and (header.deep or header.orientation != 1):
             image = Image.fromarray(_read_tiff(path))
             image.getexif()[ORIENTATION] = header.orientation
-            return np.array(ImageOps.exif_transpose(image))
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(image)
+        with Image.open(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
             if image.mode not in DEEP_MODES:
                 return np.array(image.convert("RGB"))
             full = 65535 if image.mode.startswith("I;16") else None
