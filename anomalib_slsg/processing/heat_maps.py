@@ -76,3 +76,7 @@ class HeatMaps(ImageVisualizer):
         if place.exists():
             raise ValueError(f"the picture of '{image_path}' would replace '{place}': move it, or rename the image")
         return place
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the places of a run's files out of exported models."""
+        return {name: value for name, value in vars(self).items() if name not in vars(HeatMaps)}

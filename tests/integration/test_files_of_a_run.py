@@ -1,5 +1,6 @@
 """What lies in a user's folders before a run, and where its pictures are afterwards."""
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +43,10 @@ def test_pictures_keep_the_folders_of_their_images(make_engine: "MakeEngine", tm
     names = [f"new/line{line}/cam{camera}/0001.png" for line in "AB" for camera in (1, 2)]
     for name in names:
         write_image(tmp_path / name, GREY)
-    make_engine(tmp_path / "results").predict(make_model(True), dataset=PredictDataset(tmp_path / "new"))
+    model = make_model(True)
+    make_engine(tmp_path / "results").predict(model, dataset=PredictDataset(tmp_path / "new"))
     assert pictures(tmp_path / "results") == [name.replace("new", "images", 1) for name in names]
+    assert b"lineA" not in pickle.dumps(model.visualizer)  # which goes with exported models
 
 
 def test_two_folders_of_anomalies_have_pictures_of_their_own(
