@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from anomalib.data import PredictDataset
+from anomalib.data import AnomalibDataset, PredictDataset
 from anomalib.data.datasets import AnomalibVideoDataset
 from anomalib.data.utils import LabelName
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -98,7 +98,8 @@ def _samples(dataset: Any) -> Any:
     """The table of one of anomalib's data sets of images, also of one that another wraps."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
-    return None if isinstance(dataset, AnomalibVideoDataset) else getattr(dataset, "samples", None)
+    still = isinstance(dataset, AnomalibDataset) and not isinstance(dataset, AnomalibVideoDataset)
+    return dataset.samples if still else None
 
 
 def _check_masks(samples: Any) -> None:
