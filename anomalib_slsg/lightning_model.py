@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
+from anomalib_slsg.data.checks import FileChecks, refuse_linked_folders
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.metrics.defaults import replace_loco_metrics
@@ -30,6 +31,7 @@ from anomalib_slsg.options import LossOptions, TrainingOptions, plain
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.processing import pre_processing
+from anomalib_slsg.processing.heat_maps import HeatMaps
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 from anomalib_slsg.restoring import RestorableModule
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
@@ -200,8 +202,18 @@ class Slsg(RestorableModule):
         return ProbabilityPostProcessor()
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """Add the watch, the schedule and the generative pre-training."""
-        return [*cast("list", super().configure_callbacks()), self._watch, self._fit_settings, self._pretraining]
+        """Add the checks of files, the watch, the schedule and the generative pre-training."""
+        own = (FileChecks(), self._watch, self._fit_settings, self._pretraining)
+        return [*cast("Sequence[Callback]", super().configure_callbacks()), *own]
+
+    @classmethod
+    def configure_visualizer(cls) -> HeatMaps:
+        """Make the default visualiser, whose pictures keep the folders of their images."""
+        return HeatMaps()
+
+    def prepare_data(self) -> None:
+        """Refuse folders that the data module would pass over, before it is set up."""
+        refuse_linked_folders(getattr(self.trainer, "datamodule", None))
 
     def setup(self, stage: str) -> None:
         """Refuse unsupported precisions, and store weights channels-last, which convolutions are fastest with."""

@@ -1,4 +1,4 @@
-"""anomalib's image readers, replaced on request by one that keeps 16 bits and names broken files."""
+"""anomalib's image readers, checked, or replaced on request by one that keeps 16 bits and names broken files."""
 
 import copy
 import importlib
@@ -10,7 +10,7 @@ from anomalib.data import NumpyImageItem
 from anomalib.visualization.image import item_visualizer, visualizer
 from PIL import Image
 
-from anomalib_slsg.utils.images import is_deep, read_image, read_rgb
+from anomalib_slsg.utils.images import read_header, read_image, read_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,8 @@ ANOMALIB_READERS = (
 def read_deep_images() -> None:
     """Make anomalib's image data sets, inferencers and heat maps read with :mod:`anomalib_slsg.utils.images`.
 
-    anomalib 2.7 hands 16-bit images to Pillow, which clips them to white, and reports a broken file without its name.
+    anomalib 2.7 hands images to Pillow, which clips 16 bits to white, ignores how a camera was held and reports a
+    broken file without its name.
     It has no option for another reader, so this replaces the function in each of its modules that reads images. Call it
     once, at the top of a program: processes that load data and are not forked, as on Windows and macOS, import the
     program's file anew and need the call, too.
@@ -37,26 +38,41 @@ def read_deep_images() -> None:
     visualizer.visualize_image_item = _visualize_deep_or_plain
 
 
-def warn_of_deep_images(paths: Iterable[str]) -> None:
-    """Warn that anomalib's own reader clips images of more than 8 bits, if it is in use and the first image is such.
+def check_images(paths: Iterable[str]) -> None:
+    """Look at the headers of images that anomalib's own reader is about to read, if it is in use.
+
+    It clips more than 8 bits, which is warned of.
 
     Args:
         paths: Files of images.
+
+    Raises:
+        ValueError: If one is broken, larger than what is read, or has an orientation tag, which that reader ignores.
     """
-    first = next(iter(paths), None)
-    reader = importlib.import_module(ANOMALIB_READERS[0]).read_image
-    if first is not None and reader is not read_image and is_deep(first):
+    if importlib.import_module(ANOMALIB_READERS[0]).read_image is read_image:
+        return
+    headers = {path: read_header(path) for path in paths}
+    for path, header in headers.items():
+        if header.orientation != 1:
+            raise ValueError(
+                f"'{path}' has a camera's orientation tag, which anomalib's reader ignores: turn the pixels (mogrify "
+                "-auto-orient), or call anomalib_slsg.read_deep_images() at the top of your program"
+            )
+    if deep := [path for path, header in headers.items() if header.deep]:
         logger.warning(
-            "'%s' has more than 8 bits, and anomalib's reader shows such images white: call "
-            "anomalib_slsg.read_deep_images() at the top of your program.",
-            first,
+            "'%s' has more than 8 bits (%d images have), and anomalib's reader shows such images white or not at all: "
+            "call anomalib_slsg.read_deep_images() at the top of your program.",
+            deep[0],
+            len(deep),
         )
 
 
 def _visualize_deep_or_plain(item: Any, *args: Any, **kwargs: Any) -> Image.Image | None:
-    """Draw a heat map as anomalib does, which reads the image's file anew, but show 16 bits as they are."""
-    if item.image_path is not None and is_deep(item.image_path):
-        path, item = item.image_path, copy.copy(item)
+    """Draw a heat map as anomalib does, which reads the image's file anew, but show what Pillow alone does not."""
+    path = item.image_path
+    header = None if path is None else read_header(path)
+    if header is not None and (header.deep or header.orientation != 1):
+        item = copy.copy(item)
         # of NumPy, or of PyTorch
         item.image = read_rgb(path) if isinstance(item, NumpyImageItem) else read_image(path, as_tensor=True)
         item.image_path = None

@@ -1,6 +1,5 @@
 """Anomaly maps as they are compared with masks: finite, and of the masks' size."""
 
-import struct
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from anomalib_slsg.utils.images import UNREADABLE, UnfitImageError, check_size
+
 Array = NDArray[np.floating]
 
-# What the readers and their decoders raise for broken files.
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError, struct.error, tifffile.TiffFileError)
 # Rows that are interpolated at a time: few enough to stay in the processor's cache.
 ROWS = 32
 # Pixels by which a side differs from the image's aspect at the most when both sides are multiples of 16.
@@ -32,7 +31,16 @@ def read_map(path: Path) -> Array:
         ValueError: If the file is broken, or has another shape or content.
     """
     try:
-        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else tifffile.imread(path)
+        if path.suffix.lower() == ".npy":
+            values = np.load(path, mmap_mode="r", allow_pickle=False)  # reads no more than its header
+            check_size(np.shape(values), path)
+            values = np.array(values) if isinstance(values, np.ndarray) else values
+        else:
+            with tifffile.TiffFile(path) as file:
+                check_size(file.series[0].shape, path)
+                values = file.asarray()
+    except UnfitImageError:
+        raise
     except UNREADABLE as error:
         raise ValueError(f"the anomaly map '{path}' cannot be read ({error})") from error
     if not isinstance(values, np.ndarray):
@@ -53,9 +61,9 @@ def check_map(values: np.ndarray, name: object) -> Array:
     Raises:
         ValueError: If it is not one matrix of finite numbers.
     """
-    if np.squeeze(values).ndim != 2 and values.ndim != 2:
+    if values.size == 0 or (np.squeeze(values).ndim != 2 and values.ndim != 2):
         raise ValueError(
-            f"the anomaly map '{name}' has the shape {values.shape}; it should have two axes, height and width"
+            f"the anomaly map '{name}' has the shape {values.shape}; it should be of height and width, not empty"
         )
     if values.dtype.kind not in "fiub":
         raise ValueError(f"the anomaly map '{name}' holds {values.dtype}, which is no kind of real number")

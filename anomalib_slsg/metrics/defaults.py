@@ -1,6 +1,6 @@
 """Metrics that ``Slsg`` adds by itself when the test set is a tree of MVTec LOCO's format."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from anomalib_slsg.metrics.anomaly_type import AnomalyType, AnomalyTypeAUROC
 from anomalib_slsg.metrics.cropping import displacing_transform
 from anomalib_slsg.metrics.ground_truth import has_defects_config
 from anomalib_slsg.metrics.spro_metrics import AUSPRO, FOLDER_OF_TYPE
+from anomalib_slsg.utils.datasets import datasets
 
 
 def replace_loco_metrics(
@@ -47,16 +48,6 @@ def replace_loco_metrics(
     if evaluator.compute_on_cpu and not torch.distributed.is_initialized():  # as it moved its own before
         evaluator.metrics_to_cpu(metrics)
     return metrics
-
-
-def datasets(loaders: Any) -> list[Any]:
-    """List the data sets of a trainer's loaders.
-
-    Args:
-        loaders: One loader, or several in lists, or none.
-    """
-    flat: Iterable[Any] = loaders if isinstance(loaders, Sequence) else [loaders]
-    return [getattr(loader, "dataset", None) for loader in flat]
 
 
 def _loco_metrics(tested: Sequence[Any], model: nn.Module) -> list[Metric]:

@@ -18,7 +18,6 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_slsg.metrics.anomaly_maps import ENDINGS, read_map
 from anomalib_slsg.metrics.figures import draw_over_threshold, draw_spro_over_fpr
@@ -27,7 +26,8 @@ from anomalib_slsg.metrics.image_areas import image_areas
 from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_limit, thin_curve
 from anomalib_slsg.metrics.spro_state import Series, SeriesAreas, SPROState, anomalous_groups, curve
 from anomalib_slsg.utils.auroc import area_under_roc
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.files import check_writable, write_atomically
+from anomalib_slsg.utils.images import list_images
 from anomalib_slsg.utils.progress import progress_bar
 
 FPR_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
@@ -105,7 +105,7 @@ def _pairs(images: Path, maps: Path) -> Iterator[tuple[Path, Path]]:
     for folder in (images, maps):
         if not folder.is_dir():
             raise FileNotFoundError(f"the folder '{folder}' does not exist")
-    groups = {folder.name: _images(folder) for folder in sorted(images.iterdir()) if folder.is_dir()}
+    groups = {folder.name: list_images(folder, "*") for folder in sorted(images.iterdir()) if folder.is_dir()}
     if not any(paths for group, paths in groups.items() if group != GOOD):
         raise ValueError(f"'{images}' has no folder with anomalous images")
     for group, paths in groups.items():
@@ -120,10 +120,6 @@ def _pairs(images: Path, maps: Path) -> Iterator[tuple[Path, Path]]:
             raise ValueError(
                 f"the anomaly map '{next(iter(found.values()))}' belongs to no image in '{images / group}'"
             )
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
 
 
 def _areas(points: SPROPoints, fpr_limits: tuple[float, ...]) -> dict[str, float]:
@@ -217,6 +213,8 @@ def main(args: list[str] | None = None) -> None:
     parsed = parser.parse_args(args)
     limits = tuple(parsed.fpr_limits)
     try:
+        if parsed.output is not None:
+            check_writable(parsed.output)
         result = evaluate(parsed.dataset, parsed.category, parsed.anomaly_maps, limits)
         print_tables(result, parsed.per_defect)
         if parsed.output is not None:

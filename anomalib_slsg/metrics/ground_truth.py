@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from anomalib_slsg.utils.images import UNREADABLE
+from anomalib_slsg.utils.images import list_images, read_header
+from anomalib_slsg.utils.validation import check_choice, check_number
 
 GOOD = "good"
 DEFECTS_CONFIG = "defects_config.json"
@@ -110,7 +110,10 @@ def read_defects_config(path: Path) -> dict[int, DefectType]:
         raise FileNotFoundError(f"'{path}' is missing; it tells the type and the saturation of each mask's pixel value")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        types = {int(entry["pixel_value"]): _defect_type(entry) for entry in entries}
+        types = {
+            check_number("pixel_value", entry["pixel_value"], "[1, inf)", whole=True): _defect_type(entry)
+            for entry in entries
+        }
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(
@@ -127,30 +130,26 @@ def image_shape(path: Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: If it is missing.
-        ValueError: If it is not an image.
+        ValueError: If it is not an image, or too large.
     """
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UNREADABLE as error:
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(
-                f"the test image '{path}' is missing; its size and its folder tell the ground truth"
-            ) from error
-        raise ValueError(f"'{path}' is not a readable image ({error})") from error
+        return read_header(path).shape
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the test image '{path}' is missing; its size and its folder tell the ground truth"
+        ) from error
 
 
 def _defect_type(entry: dict) -> DefectType:
-    threshold, relative = float(entry["saturation_threshold"]), entry["relative_saturation"]
-    if not isinstance(relative, bool):
-        raise ValueError(f"relative_saturation is {relative!r} instead of true or false")
-    if not 0 < threshold < float("inf") or (relative and threshold > 1):
-        raise ValueError(f"{'relative ' if relative else ''}saturation_threshold is {threshold}")
+    relative = check_choice("relative_saturation", entry["relative_saturation"], (True, False))
+    threshold = check_number(
+        "saturation_threshold", entry["saturation_threshold"], "(0, 1]" if relative else "(0, inf)"
+    )
     return DefectType(str(entry["defect_name"]), threshold, relative)
 
 
 def _mask_files(folder: Path, image_path: Path) -> list[Path]:
-    files = sorted(file for file in folder.glob("*") if file.suffix.lower() == ".png")
+    files = [file for file in list_images(folder, "*") if file.suffix.lower() == ".png"]
     if not files:
         raise FileNotFoundError(
             f"'{folder}' holds no masks of '{image_path}'; each defect has one, 000.png, 001.png and so on"
@@ -159,12 +158,12 @@ def _mask_files(folder: Path, image_path: Path) -> list[Path]:
 
 
 def _read_defect(file: Path, shape: tuple[int, int], types: dict[int, DefectType], config: Path) -> Defect:
+    if (size := read_header(file).shape) != shape:  # of a mask, before it is decoded
+        raise ValueError(f"the mask '{file}' has {_size(size)} pixels, its image {_size(shape)}")
     encoded = np.fromfile(file, np.uint8)  # OpenCV's own reader finds no files of other letters than the system's
     mask = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size > 0 else None
     if mask is None or mask.ndim != 2:
         raise ValueError(f"the mask '{file}' is {'not a readable PNG' if mask is None else 'not a grey image'}")
-    if mask.shape != shape:
-        raise ValueError(f"the mask '{file}' has {_size(mask.shape)} pixels, its image {_size(shape)}")
     value = int(mask.max())
     marked = mask > 0
     if value == 0 or np.any(mask[marked] != value):

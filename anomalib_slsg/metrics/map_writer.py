@@ -8,8 +8,8 @@ from torch import Tensor
 
 from anomalib_slsg.metrics.anomaly_maps import check_aspect, resize_map, write_map
 from anomalib_slsg.metrics.cropping import displacing_transform
-from anomalib_slsg.metrics.defaults import datasets
 from anomalib_slsg.metrics.ground_truth import has_defects_config, image_shape
+from anomalib_slsg.utils.datasets import datasets
 from anomalib_slsg.utils.files import write_atomically
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from anomalib_slsg.synthetic_loco.drawing import UNITS
 from anomalib_slsg.synthetic_loco.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Request, defect_types, draw
 from anomalib_slsg.synthetic_loco.scenes import SCENES
+from anomalib_slsg.utils.files import write_atomically
 from anomalib_slsg.utils.options import Options, choice, number
 
 MIN_IMAGE_SIZE = 64
@@ -182,5 +183,4 @@ def _write_png(path: Path, pixels: MatLike) -> None:
     done, data = cv2.imencode(".png", pixels, fast)
     if not done:
         raise OSError(f"OpenCV could not encode {path}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
+    write_atomically(path, lambda temporary: temporary.write_bytes(data.tobytes()))

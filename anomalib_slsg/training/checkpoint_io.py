@@ -52,7 +52,9 @@ class AtomicCheckpointIO(AnomalibCheckpointIO):
             update_latest(self._run)
             self._run = None  # another run may have begun since
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool = True) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
         """Load a checkpoint without running code that it may hold, or say which others there are.
 
         Args:
@@ -71,7 +73,7 @@ class AtomicCheckpointIO(AnomalibCheckpointIO):
         if file.exists() and weights_only:
             return read_checkpoint(file, map_location)
         if "://" in str(path) or file.exists():
-            return super().load_checkpoint(path, map_location, weights_only)
+            return super().load_checkpoint(path, map_location, bool(weights_only))
         near = [*file.parent.glob("*.ckpt"), *file.parent.parent.parent.parent.glob(f"v*/{CHECKPOINTS}")]
         newest = max(near, key=lambda each: each.stat().st_mtime, default=None)
         hint = "and there is no other near it" if newest is None else f"the newest near it is '{newest}'"

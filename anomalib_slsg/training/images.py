@@ -12,7 +12,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from anomalib_slsg.data.normal_images import NormalImages
-from anomalib_slsg.data.reading import warn_of_deep_images
 from anomalib_slsg.data.training_images import TrainingImages
 from anomalib_slsg.training.loading import attached_trainer
 
@@ -78,7 +77,6 @@ def gather_images(
         logger.warning("%d of the training images are labelled anomalous, and will pass for normal.", anomalous)
     if len(images) == 1:
         logger.warning("There is one training image. Logical anomalies, which mix two, are left out; give more images.")
-    warn_of_deep_images(getattr(samples, "image_path", ()))
     return GatheredImages(images, kept)
 
 

@@ -278,6 +278,12 @@ def test_contradictions_are_found_on_construction(options: dict[str, Any], messa
         ("simulation.colour_jitter", 9, r"must lie in \[0, 1\], got 9"),
         ("model.cache_gibibytes", float("nan"), r"must lie in \[0, inf\), got nan"),
         ("model.seed", -1, r"must be a whole number in \[0, inf\), got -1"),
+        ("model.seed", 1.5, r"must be a whole number in \[0, inf\), got 1.5"),
+        (
+            "network.decoder_channels",
+            (256, 0, 64, 32),
+            r"must be 4 whole numbers in \[1, inf\), got \(256, 0, 64, 32\)",
+        ),
     ],
 )
 def test_values_out_of_range_are_named(option: str, value: object, message: str) -> None:

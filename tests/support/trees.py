@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,15 @@ def write_image(path: Path, image: np.ndarray) -> Path:
     """Write an image, BGR or grey, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image)
+    return path
+
+
+def claim_png(path: Path, side: int) -> Path:
+    """Change a PNG's header, so that it claims to be a square of that side."""
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", side, side)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
     return path
 
 

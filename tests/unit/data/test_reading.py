@@ -2,12 +2,15 @@
 
 import importlib
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from anomalib.data import ImageItem, NumpyImageItem, PredictDataset
 from anomalib.data.datasets.image.folder import FolderDataset
@@ -17,7 +20,8 @@ from PIL import Image
 
 from anomalib_slsg.data import reading
 from anomalib_slsg.data.reading import read_deep_images
-from anomalib_slsg.utils.images import read_image
+from anomalib_slsg.utils.images import read_header, read_image
+from tests.support.trees import claim_png
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(16, axis=0)
 COLOURS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
@@ -119,6 +123,82 @@ def test_dark_deep_images_are_dark(tmp_path: Path) -> None:
         dark = (RAMP * largest).round().astype(np.uint16)
         for suffix in ("png", "tif"):
             assert _tensor(_save(Image.fromarray(dark), tmp_path / f"dark{largest}.{suffix}")).max() <= 1.5 / 255
+
+
+COLOUR_RAMP = np.stack([RAMP, RAMP[:, ::-1], RAMP / 2], axis=-1)
+DEEP_TIFFS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+    "planar colours": (
+        (COLOUR_RAMP * 65535).astype(np.uint16).transpose(2, 0, 1),
+        {"photometric": "rgb", "planarconfig": "separate"},
+    ),
+    "min is white": (((1 - RAMP) * 65535).round().astype(np.uint16), {"photometric": "miniswhite"}),
+    "12 bits": ((RAMP * 4095).round().astype(np.uint16), {"extratags": [(281, 3, 1, 4095, True)]}),
+    "signed": ((RAMP * 32767).round().astype(np.int16), {}),
+    "large unsigned": ((RAMP * 65535).round().astype(np.uint32), {}),
+    "big file": ((RAMP * 65535).round().astype(np.uint16), {"bigtiff": True, "byteorder": ">"}),
+    **{f"grey {kind}": (RAMP.astype(kind), {}) for kind in ("float16", "float64")},
+    **{f"{kind} colours": (COLOUR_RAMP.astype(kind), {"photometric": "rgb"}) for kind in ("float16", "float32")},
+}
+
+
+@pytest.mark.parametrize("name", DEEP_TIFFS)
+def test_tiffs_that_pillow_does_not_read_show_their_gradient(tmp_path: Path, name: str) -> None:
+    values, options = DEEP_TIFFS[name]
+    tifffile.imwrite(tmp_path / "deep.tif", values, **options)
+    expected = COLOUR_RAMP if "colours" in name else RAMP[..., None].repeat(3, axis=-1)
+    np.testing.assert_allclose(_tensor(tmp_path / "deep.tif").permute(1, 2, 0).numpy(), expected, atol=1 / 255)
+
+
+def test_packed_12_bits_keep_their_gradient(tmp_path: Path) -> None:
+    """Values whose bits lie side by side, in a file that no library here writes."""
+    pairs = (RAMP * 4095).round().astype(np.uint32).reshape(-1, 2)
+    packed = (pairs[:, 0] << 12) | pairs[:, 1]
+    data = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1).astype(np.uint8).tobytes()
+    short, long = 3, 4
+    tags = [(256, long, 64), (257, long, 16), (258, short, 12), (259, short, 1), (262, short, 1)]
+    tags += [(273, long, 8), (277, short, 1), (278, long, 16), (279, long, len(data))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head, number = b"II*\0" + struct.pack("<I", 8 + len(data)), struct.pack("<H", len(tags))
+    (tmp_path / "packed.tif").write_bytes(head + data + number + entries + bytes(4))
+    np.testing.assert_allclose(_tensor(tmp_path / "packed.tif")[1].numpy(), RAMP, atol=1 / 255)
+
+
+# values, and what the message says of them
+MEANINGLESS = {
+    "NaN": (np.where(RAMP > 0.99, np.nan, RAMP).astype(np.float32), "holds NaN or infinity"),
+    "infinity": (np.where(RAMP > 0.99, np.inf, RAMP).astype(np.float32), "holds NaN or infinity"),
+    "large": ((RAMP * (2**31 - 1)).astype(np.int32), "has values from 0 to 2.14.*e.09"),
+    "negative": ((RAMP * 400 - 200).astype(np.float32), "has values from -200 to 200"),
+    "bands": (np.zeros((8, 8, 5), np.uint16), "is a TIFF of MINISBLACK with 5 channels; only grey and RGB are read"),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), MEANINGLESS.values(), ids=MEANINGLESS)
+def test_values_without_meaning_are_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    options = {"photometric": "minisblack", "planarconfig": "contig"} if values.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "odd.tif", values, **options)
+    with pytest.raises(ValueError, match=f"^'{tmp_path}/odd.tif' {message}"):
+        read_image(tmp_path / "odd.tif")
+
+
+@pytest.mark.parametrize("side", [13_300, 14_000, 65_000])
+def test_images_above_the_limit_are_refused_before_they_are_decoded(tmp_path: Path, side: int) -> None:
+    """A file of a few kilobytes may unpack to gigabytes. Here, the header alone says so."""
+    path = claim_png(_save(Image.fromarray(COLOURS), tmp_path / "bomb.png"), side)
+    with pytest.raises(ValueError, match=f"^'{path}' has .*more than 100 megapixels: cut or shrink it"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_images_stand_as_the_camera_says(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    smooth = (COLOUR_RAMP[:, :40] * 255).astype(np.uint8)
+    path = _save(Image.fromarray(smooth), tmp_path / f"camera.{suffix}", exif=exif)
+    turned = {1: smooth, 3: smooth[::-1, ::-1], 6: np.rot90(smooth, -1), 7: np.rot90(smooth, 2).transpose(1, 0, 2)}
+    np.testing.assert_allclose(_tensor(path).permute(1, 2, 0).numpy(), turned[orientation] / 255, atol=8 / 255)
+    assert read_header(path).shape == turned[orientation].shape[:2]
 
 
 def test_black_deep_image_is_black(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from anomalib_slsg.metrics.evaluate import main
 from anomalib_slsg.metrics.figures import draw_over_threshold, draw_spro_over_fpr
 from anomalib_slsg.metrics.spro import SPROPoints
 from tests.support.commands import run_python
-from tests.support.trees import write_defects_config, write_loco_image
+from tests.support.trees import claim_png, write_defects_config, write_loco_image
 
 HEIGHT, WIDTH = 48, 64
 LIMITS = ["0.01", "0.05", "0.1", "0.3", "1.0"]
@@ -496,6 +496,13 @@ def set_one(value: float) -> Callable[[Path], None]:
     return change
 
 
+def claim_npy(path: Path, *shape: int) -> None:
+    """Leave a map whose header alone says how large it is."""
+    with path.with_suffix(".npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    path.unlink()
+
+
 # what is done to a map, what the message calls it, and what else it says
 BROKEN_MAPS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing": (Path.unlink, "dents/001.tiff", "is missing"),
@@ -507,6 +514,14 @@ BROKEN_MAPS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "cut TIFF": (truncate, "dents/001.tiff", "cannot be read"),
     "cut zipped TIFF": (break_zipped, "dents/001.tiff", "cannot be read"),
     "cut NPY": (break_npy, "dents/001.npy", "cannot be read"),
+    "NPY that claims a lot": (lambda path: claim_npy(path, 10**5, 10**5), "dents/001.npy", "cannot be read"),
+    "NPY that claims beyond all numbers": (lambda path: claim_npy(path, 10**20), "dents/001.npy", "cannot be read"),
+    "no pixels": (lambda path: claim_npy(path, 0, 0), "dents/001.npy", "has the shape (0, 0)"),
+    "TIFF that unpacks to a gigabyte": (
+        lambda path: tifffile.imwrite(path, np.zeros((20_000, 20_000), bool), compression="zlib"),
+        "dents/001.tiff",
+        "has 20000x20000 pixels, more than 100 megapixels",
+    ),
     "NPZ by the name of NPY": (pack_npy, "dents/001.npy", ""),
     "wrong aspect": (
         lambda path: tifffile.imwrite(path, np.zeros((WIDTH, HEIGHT), np.float32)),
@@ -577,6 +592,10 @@ BROKEN_TREES: dict[str, tuple[Callable[[Tree], object], str]] = {
         lambda tree: truncate(tree.category / "ground_truth" / "dents" / "001" / "000.png", 0.2),
         "data/box/ground_truth/dents/001/000.png",
     ),
+    "mask that claims a lot": (
+        lambda tree: claim_png(tree.category / "ground_truth" / "dents" / "001" / "000.png", 100_000),
+        "data/box/ground_truth/dents/001/000.png",
+    ),
     "broken image": (
         lambda tree: (tree.category / "test" / "good" / "001.png").write_text("hello"),
         "data/box/test/good/001.png",
@@ -625,7 +644,18 @@ def test_output_that_is_a_file_is_named(tree: Tree, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as stop:
         tree.run()
     assert stop.value.code == 2
-    line = capsys.readouterr().err.splitlines()[-1]
+    printed = capsys.readouterr()
+    assert printed.out == ""  # of the tables, which come after minutes of work
+    assert "Evaluating" not in printed.err
+    line = printed.err.splitlines()[-1]
     assert line.startswith("error: ")
     assert str(tree.output) in line
     assert tree.output.read_text() == "mine"
+
+
+def test_files_of_macos_are_passed_over(tree: Tree, evaluated: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    for folder in (tree.category / "test" / "dents", tree.category / "ground_truth" / "dents" / "001"):
+        (folder / "._000.png").write_bytes(b"\0\5\26\7")
+    tree.run("--per_defect")
+    assert tree.metrics == evaluated.metrics
+    assert "Skipped 1 files like" in caplog.text

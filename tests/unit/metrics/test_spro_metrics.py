@@ -179,8 +179,8 @@ def test_missing_masks_are_named(samples: list[Sample]) -> None:
         (np.full((6, 7), 255, np.uint8), "has 7x6 pixels, its image 14x12"),
         (np.arange(168, dtype=np.uint8).reshape(12, 14), "more than one value"),
         (np.full((12, 14, 3), 255, np.uint8), "not a grey image"),
-        (30, "not a readable PNG"),
-        (0, "not a readable PNG"),
+        (30, "is truncated or not a readable image"),
+        (0, "is truncated or not a readable image"),
     ],
     ids=["empty", "size", "values", "colour", "broken", "no bytes"],
 )
@@ -437,10 +437,13 @@ def test_relative_paths(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"relative_saturation": "false"}, "relative_saturation is 'false'"),
-        ({"saturation_threshold": 4.0}, "relative saturation_threshold is 4.0"),
-        ({"saturation_threshold": 0}, "saturation_threshold is 0"),
-        ({"pixel_value": math.inf}, "infinity"),
+        ({"relative_saturation": "false"}, "relative_saturation must be one of True, False, got 'false'"),
+        ({"saturation_threshold": 4.0}, r"saturation_threshold must lie in \(0, 1\], got 4.0"),
+        ({"saturation_threshold": 0}, r"saturation_threshold must lie in \(0, 1\], got 0"),
+        ({"saturation_threshold": True}, "saturation_threshold must lie in .*, got True"),
+        ({"pixel_value": math.inf}, r"pixel_value must be a whole number in \[1, inf\), got inf"),
+        ({"pixel_value": 255.9}, r"pixel_value must be a whole number in \[1, inf\), got 255.9"),
+        ({"pixel_value": True}, r"pixel_value must be a whole number in \[1, inf\), got True"),
     ],
 )
 def test_configurations_without_sense_are_refused(samples: list[Sample], change: dict, message: str) -> None:

@@ -1,7 +1,9 @@
 """SyntheticLOCO: a whole tree of MVTec LOCO, whatever happens while it is written."""
 
+import errno
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -157,6 +159,15 @@ def test_numbers_of_numpy_are_numbers(whole: Path, tmp_path: Path) -> None:
     plan = _plan(tmp_path, data_seed=np.int64(0))
     write_tree(plan)
     assert _contents(plan.folder) == _contents(whole / "tray")
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path, __: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/.*\.png'"):
+        write_tree(_plan(tmp_path))
 
 
 def test_command_line_names_files_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
