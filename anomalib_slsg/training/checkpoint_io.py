@@ -70,10 +70,11 @@ class AtomicCheckpointIO(AnomalibCheckpointIO):
             ValueError: If the file is damaged, or no checkpoint.
         """
         file = Path(path)
-        if file.exists() and weights_only:
+        safe = weights_only is not False  # Lightning gives None where the user has not said anything
+        if file.exists() and safe:
             return read_checkpoint(file, map_location)
         if "://" in str(path) or file.exists():
-            return super().load_checkpoint(path, map_location, bool(weights_only))
+            return super().load_checkpoint(path, map_location, safe)
         near = [*file.parent.glob("*.ckpt"), *file.parent.parent.parent.parent.glob(f"v*/{CHECKPOINTS}")]
         newest = max(near, key=lambda each: each.stat().st_mtime, default=None)
         hint = "and there is no other near it" if newest is None else f"the newest near it is '{newest}'"

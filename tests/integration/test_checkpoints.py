@@ -390,7 +390,9 @@ def test_checkpoints_of_other_models_are_named(
 NO_CHECKPOINT = "'{}' is no checkpoint (.ckpt), or holds more than tensors and plain data, as exported models do: "
 
 
-def test_files_that_are_no_checkpoints_are_named(trained: Trained, tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoints_are_named(
+    trained: Trained, make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
+) -> None:
     content = trained.checkpoint.read_bytes()
     empty, half, text, exported, zipped, bare = (tmp_path / f"{number}.ckpt" for number in range(6))
     empty.touch()
@@ -414,3 +416,4 @@ def test_files_that_are_no_checkpoints_are_named(trained: Trained, tmp_path: Pat
             Slsg.load_from_checkpoint(file)
         assert str(raised.value).startswith(message.format(file))
         assert "\n" not in str(raised.value)
+    assert use_everywhere(half, make_engine, make_folder, tmp_path) == [told[half].format(half)] * 5
