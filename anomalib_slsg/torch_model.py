@@ -110,8 +110,14 @@ class SlsgModel(nn.Module):
             What they say, before it is calibrated.
 
         Raises:
+            TypeError: If the weights have been made 16 bits wide.
             ValueError: If the height or width is not a multiple of 16.
         """
+        if self.mean.dtype.itemsize < torch.float32.itemsize:
+            raise TypeError(
+                f"SLSG's weights cannot be {self.mean.dtype}: normality measures differences that 16 bits do not hold. "
+                "Leave them in float32; torch.autocast and trainer.precision=16-mixed or bf16-mixed are as fast"
+            )
         check_image_size(*images.shape[-2:])
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
         seg_net = self.seg_net

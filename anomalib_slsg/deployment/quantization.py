@@ -35,25 +35,20 @@ def quantization_settings(graph: "Model") -> dict[str, Any]:
     return {"preset": nncf.QuantizationPreset.MIXED, "ignored_scope": ignored}
 
 
-def quantize(graph: "Model", datamodule: "AnomalibDataModule | None") -> "Model":
+def quantize(graph: "Model", datamodule: "AnomalibDataModule") -> "Model":
     """Quantise an exported graph to INT8.
 
     Args:
         graph: OpenVINO model of images (B, 3, H, W) in [0, 1].
-        datamodule: Its validation images show which values occur, or the training images where it has none.
+        datamodule: Its training images show which values occur; others may be anomalous.
 
     Returns:
         The quantised model.
-
-    Raises:
-        ValueError: If there is no data module.
     """
     import nncf
 
-    if datamodule is None:
-        raise ValueError("INT8 quantisation looks at images: give a data module (--data on the command line)")
     datamodule.setup("fit")
-    dataset = getattr(datamodule, "val_data", None) or datamodule.train_data
+    dataset = datamodule.train_data
     batch = graph.input(0).partial_shape[0]
     # the loader's own batch size is that of evaluation, which a graph for another one refuses
     loader = DataLoader(dataset, batch.get_length() if batch.is_static else 1, collate_fn=dataset.collate_fn)

@@ -129,7 +129,8 @@ def image_distances(distances: Tensor) -> Tensor:
         Means of shape (B,).
     """
     cells = distances.flatten(1)
-    return cells.topk(max(1, round(UNUSUAL_SHARE * cells.shape[1])), dim=1).values.mean(dim=1)
+    number = max(1, int(UNUSUAL_SHARE * cells.shape[1] + 0.5))  # which torch.jit.trace takes, too, unlike round
+    return cells.topk(number, dim=1).values.mean(dim=1)
 
 
 def _enlarging(cells: int, pixels: int, offset: Tensor) -> Tensor:

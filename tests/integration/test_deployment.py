@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from anomalib.data import Folder, PredictDataset
@@ -177,6 +178,26 @@ def test_openvino_says_what_the_model_does(
             _assert_says(run, images[:1], seeing, tolerances)
 
 
+def test_torchscript_says_what_the_model_does(seeing: Slsg, folder_tree: Path) -> None:
+    images = _photographs(folder_tree, (90, 50))
+    traced = seeing.to_torchscript(method="trace", example_inputs=images)
+    expected = seeing(images)
+    for name, found in zip(expected._fields, traced(images), strict=True):
+        assert (found is None) == (getattr(expected, name) is None)
+        if name in ("pred_score", "anomaly_map"):
+            torch.testing.assert_close(found, getattr(expected, name), atol=1e-5, rtol=0)
+
+
+def test_weights_of_other_widths_say_the_same_or_are_refused(seeing: Slsg, folder_tree: Path) -> None:
+    images = _photographs(folder_tree, (90, 50))
+    expected = seeing(images)
+    wide = seeing.double()(images.double())
+    torch.testing.assert_close(wide.pred_score, expected.pred_score.double(), atol=1e-4, rtol=0)
+    for narrow, name in ((seeing.half, "float16"), (seeing.bfloat16, "bfloat16")):
+        with pytest.raises(TypeError, match=f"weights cannot be torch.{name}: .* Leave them in float32"):
+            narrow()(images)
+
+
 @pytest.mark.parametrize("measures", [True, False], ids=["default", "SegNet alone"])
 def test_resizing_and_normality_are_never_rounded_to_bfloat16(measures: bool, seeing: Slsg, tmp_path: Path) -> None:
     """On any processor, by what OpenVINO reads: all that is computed before the first convolution of SegNet, and all
@@ -197,6 +218,60 @@ def test_resizing_and_normality_are_never_rounded_to_bfloat16(measures: bool, se
     assert {"ShapeOf", "Range", "MatMul", "Transpose"} <= {node.get_type_name() for node in prepared}
     assert set(names(measured | prepared)) <= marked
     assert not measures or sum(node in measured for node in convolutions) > 5  # the backbone's
+
+
+def test_an_export_is_one_file_and_says_how_it_is_loaded(
+    loaded: Slsg, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="anomalib_slsg"):
+        files = [loaded.to_onnx(tmp_path, opset_version=20), loaded.to_torch(tmp_path)]
+    assert sorted(each for each in tmp_path.rglob("*") if each.is_file()) == sorted(files)
+    assert onnx.load(files[0]).opset_import[0].version == 20
+    told = [record.message for record in caplog.records if record.message.startswith("Exported")]
+    sizes = [f"{file.stat().st_size / 1e6:.1f} MB" for file in files]
+    assert [
+        f"Exported {file}, {size}. Load it with" in line for file, size, line in zip(files, sizes, told, strict=True)
+    ]
+    assert "onnxruntime.InferenceSession" in told[0]
+    assert "TorchInferencer" in told[1]
+
+
+def test_an_operator_set_that_is_not_written_is_refused(loaded: Slsg, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="opset_version=12 is not supported, PyTorch wrote 18: leave it out"):
+        loaded.to_onnx(tmp_path, opset_version=12)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_export_that_ends_early_leaves_the_older_one(
+    error: type[BaseException], loaded: Slsg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = loaded.to_openvino(tmp_path, input_size=(32, 32))
+    before = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+
+    def fail(path: Path) -> None:
+        assert path != file
+        raise error
+
+    monkeypatch.setattr("anomalib_slsg.deployment.export.keep_unrounded", fail)
+    with pytest.raises(error):
+        loaded.to_openvino(tmp_path, input_size=(48, 48))
+    assert {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()} == before
+    assert [each.name for each in tmp_path.iterdir()] == ["weights"]
+
+
+def test_defects_are_not_what_quantisation_looks_at(
+    loaded: Slsg, make_folder: "MakeFolder", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datamodule = make_folder()
+    datamodule.setup()
+    seen: list[str] = []
+    read = type(datamodule.train_data).__getitem__
+    monkeypatch.setattr(
+        type(datamodule.train_data), "__getitem__", lambda self, index: seen.append(self) or read(self, index)
+    )
+    loaded.to_openvino(tmp_path, input_size=(32, 32), compression_type=CompressionType.INT8_PTQ, datamodule=datamodule)
+    assert {each.split for each in seen} == {"train"}
 
 
 def test_quantised_models_leave_the_image_and_similarities_unrounded(
@@ -339,7 +414,7 @@ def test_normal_images_alone_are_enough_for_quantisation(loaded: Slsg, folder_tr
 
 
 def test_quantisation_asks_for_images(fitted: "Fitted", tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="give a data module"):
+    with pytest.raises(ValueError, match="INT8_PTQ looks at images: give a data module"):
         fitted.model.to_openvino(tmp_path, input_size=(SIDE, SIDE), compression_type=CompressionType.INT8_PTQ)
 
 
