@@ -1,0 +1,1 @@
+"""What takes longer than a test may: ``python -m tests.endurance.kill``, ``python -m tests.endurance.soak``."""
