@@ -8,6 +8,7 @@ import torch
 from anomalib_slsg.deployment.export import ExportableModule
 from anomalib_slsg.options import TrainingOptions
 from anomalib_slsg.processing import pre_processing
+from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 from anomalib_slsg.training import loading
 from anomalib_slsg.training.images import update_augmentations
 
@@ -64,7 +65,8 @@ class RestorableModule(ExportableModule):
         loading.check_checkpoint(checkpoint, checkpoint_path)
         given = TrainingOptions(**{name: kwargs[name] for name in kwargs.keys() & vars(TrainingOptions())})
         options = loading.options_to_load(checkpoint.get("hyper_parameters", {}), given)
-        safe = {**loading.NOTHING_BUILT, **kwargs, **vars(options)}
+        own_size = {"image_size": None} if "pre_processor" in kwargs else {}  # the checkpoint's is not its size
+        safe = {**loading.NOTHING_BUILT, **own_size, **kwargs, **vars(options)}
         return super().load_from_checkpoint(checkpoint_path, *args, **safe)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -85,6 +87,8 @@ class RestorableModule(ExportableModule):
         pre_processing.check_restorable(checkpoint, "pre_processor" in given, name)
         for component in loading.COMPONENTS:  # callbacks, too, whose states are tensors that the model holds
             checkpoint.get("callbacks", {}).pop(getattr(getattr(self, component), "state_key", None), None)
+        if not isinstance(given.get("post_processor"), ProbabilityPostProcessor | None):
+            checkpoint.pop("anomalib_post_processor_config", None)  # the default's own keeps what it was given
         default = self.pre_processor
         super().on_load_checkpoint(checkpoint)
         for component, own in given.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from anomalib.data import AnomalibDataset, PredictDataset
+from anomalib.data import AnomalibDataModule, AnomalibDataset, PredictDataset
 from anomalib.data.datasets import AnomalibVideoDataset
 from anomalib.data.utils import LabelName
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -72,6 +72,8 @@ def refuse_linked_folders(datamodule: Any) -> None:
     Raises:
         ValueError: If there is one.
     """
+    if not isinstance(datamodule, AnomalibDataModule):
+        return  # nothing is known of its folders
     root, options = getattr(datamodule, "root", None), ("normal_dir", "abnormal_dir", "normal_test_dir", "mask_dir")
     given = [getattr(datamodule, option, None) or () for option in options]
     folders = [folder for each in given for folder in ([each] if isinstance(each, str | Path) else each)]

@@ -53,7 +53,7 @@ def check_images(paths: Iterable[str]) -> None:
         return
     headers = {path: read_header(path) for path in paths}
     for path, header in headers.items():
-        if header.orientation != 1:
+        if header.orientation != 1 and (header.deep or not header.is_tiff):  # Pillow turns TIFFs of 8 bits by itself
             raise ValueError(
                 f"'{path}' has a camera's orientation tag, which anomalib's reader ignores: turn the pixels (mogrify "
                 "-auto-orient), or call anomalib_slsg.read_deep_images() at the top of your program"

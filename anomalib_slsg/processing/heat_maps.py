@@ -28,6 +28,7 @@ class HeatMaps(ImageVisualizer):
     _common = Path()
     _folder = Path()
     _known: frozenset[Path] = frozenset()
+    _drawn: dict[Path, Path] | None = None  # where the loader does not say what will come
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the pictures' folder."""
@@ -58,12 +59,15 @@ class HeatMaps(ImageVisualizer):
 
     def _choose_folder(self, trainer: Trainer, loaders: Any) -> None:
         """Take the first of images, images_1 and so on that has no picture of these images."""
-        self._known = frozenset(Path(path).absolute() for path in image_paths(loaders))
+        known = frozenset(Path(path).absolute() for path in image_paths(loaders))
+        self._known = known if len({path.drive for path in known}) == 1 else frozenset()
+        self._drawn = {}
         # the folder of the images is kept, too, where all of them lie in one
         self._common = Path(os.path.commonpath([path.parent.parent for path in self._known] or [Path()]))
         first = Path(self.output_dir or Path(trainer.default_root_dir) / "images")
         folders = (first.with_name(f"{first.name}_{number}") if number else first for number in count())
         names = [path.relative_to(self._common) for path in self._known]
+        names = names or [Path()]  # where nothing is known of the names, a folder that is not there
         folder = next(folder for folder in folders if not any((folder / name).exists() for name in names))
         self._folder = trainer.strategy.broadcast(folder)
         if folder != first and trainer.is_global_zero:
@@ -72,8 +76,8 @@ class HeatMaps(ImageVisualizer):
     def _place(self, image_path: Path) -> Path:
         if image_path in self._known:
             return self._folder / image_path.relative_to(self._common)
-        place = self._folder / image_path.parent.name / image_path.name  # the loader does not say what will come
-        if place.exists():
+        place = self._folder / image_path.parent.name / image_path.name
+        if self._drawn is not None and self._drawn.setdefault(place, image_path) != image_path:
             raise ValueError(f"the picture of '{image_path}' would replace '{place}': move it, or rename the image")
         return place
 

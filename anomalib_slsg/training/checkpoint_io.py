@@ -1,5 +1,6 @@
 """Checkpoints that are either whole or absent, whichever disk they lie on."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from lightning.pytorch.plugins import CheckpointIO
 from anomalib_slsg.training.loading import read_checkpoint
 from anomalib_slsg.training.run_folder import CHECKPOINTS, update_latest
 from anomalib_slsg.utils.files import write_atomically
+
+logger = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(AnomalibCheckpointIO):
@@ -29,6 +32,7 @@ class AtomicCheckpointIO(AnomalibCheckpointIO):
     def __init__(self, given: CheckpointIO, run: Path) -> None:
         super().__init__(getattr(given, "extra_safe_globals", ()))
         self._run: Path | None = run
+        self._folders: set[Path] = set()  # that this training has written into
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
@@ -46,11 +50,26 @@ class AtomicCheckpointIO(AnomalibCheckpointIO):
             return
         try:
             write_atomically(Path(path), partial(torch.save, checkpoint))
+            self._folders.add(Path(path).resolve().parent)
         except RuntimeError as error:  # by which PyTorch reports a full disk
             raise OSError(f"'{path}' cannot be written: is there room for it? ({error})") from error
         if self._run is not None:
             update_latest(self._run)
             self._run = None  # another run may have begun since
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint of this training.
+
+        Lightning removes whatever the checkpoint that it goes on with calls its best model, folders, too.
+
+        Args:
+            path: The file. What is no file, or lies elsewhere than checkpoints of this training, is left alone.
+        """
+        file = Path(path)
+        if file.is_file() and file.resolve().parent in self._folders:
+            file.unlink()
+        else:
+            logger.warning("'%s' is no checkpoint of this training, and is left alone.", path)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
@@ -75,7 +94,7 @@ class AtomicCheckpointIO(AnomalibCheckpointIO):
             return read_checkpoint(file, map_location)
         if "://" in str(path) or file.exists():
             return super().load_checkpoint(path, map_location, safe)
-        near = [*file.parent.glob("*.ckpt"), *file.parent.parent.parent.parent.glob(f"v*/{CHECKPOINTS}")]
+        near = [*file.parent.glob("[!.]*.ckpt"), *file.parent.parent.parent.parent.glob(f"v*/{CHECKPOINTS}")]
         newest = max(near, key=lambda each: each.stat().st_mtime, default=None)
         hint = "and there is no other near it" if newest is None else f"the newest near it is '{newest}'"
         raise FileNotFoundError(f"--ckpt_path: there is no '{file}'; {hint}")

@@ -87,7 +87,7 @@ class FitSettings(Callback):
         model: Any = pl_module
         learns = not isinstance(model.post_processor, ProbabilityPostProcessor | None)
         metrics = [each.name for each in getattr(model.evaluator, "val_metrics", ())]
-        refuse_unknown_monitors(trainer, metrics, model.model.segments)
+        refuse_unknown_monitors(trainer, pl_module, metrics, model.model.segments)
         if not learns and needs_no_validation(trainer, len(metrics)):
             logger.info("Validation while training is skipped: no metric or threshold depends on it.")
             self._undo.callback(setattr, trainer, "limit_val_batches", trainer.limit_val_batches)

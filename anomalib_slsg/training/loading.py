@@ -92,6 +92,9 @@ def options_to_load(trained: Mapping[str, Any], given: Dataclass) -> Dataclass:
         had = dataclasses.replace(given, **{name: trained[name] for name in known})
     except (TypeError, ValueError) as error:
         raise ValueError(f"the checkpoint's options are not those of this version: {error}") from error
+    for name, old, new in (("", had, given), ("normality.", had.normality, given.normality)):
+        if ":" in old.backbone and old.backbone != new.backbone:  # timm would ask a hub for what lies there
+            raise ValueError(f"give model.{name}backbone if you trust the checkpoint's, which is '{old.backbone}'")
     overruled: list[str] = []
     merged = _merge(had, given, "", overruled)
     if overruled:

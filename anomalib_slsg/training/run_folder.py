@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-CHECKPOINTS = "weights/lightning/*.ckpt"  # in a run's folder, where anomalib's engine has them written
+CHECKPOINTS = "weights/lightning/[!.]*.ckpt"  # in a run's folder, where anomalib's engine has them written
 
 
 def update_latest(run: Path) -> None:
@@ -22,7 +22,8 @@ def update_latest(run: Path) -> None:
     link = run.parent / "latest"
     if os.name == "nt" or not re.fullmatch(r"v\d+", run.name) or not run.is_dir():
         return  # on Windows it need not be a link
-    runs = sorted(run.parent.glob("v*[0-9]"), key=lambda each: int(each.name.strip("v")))
+    numbered = [each for each in run.parent.iterdir() if re.fullmatch(r"v\d+", each.name)]
+    runs = sorted(numbered, key=lambda each: int(each.name[1:]))
     trained = [each for each in runs if any(each.glob(CHECKPOINTS))]
     if link.is_symlink() and (run in trained or link.resolve() == run.resolve()):
         link.unlink(missing_ok=True)

@@ -49,7 +49,9 @@ class RunWatch(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to signals. Within Lightning's own handler, processes wait for each other, which may be elsewhere."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {each: signal.signal(each, self._on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
+            # a program around this one may have handlers that Python does not know, and cannot put back
+            known = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) is not None]
+            self._handlers = {each: signal.signal(each, self._on_signal) for each in known}
 
     def after_step(self, trainer: Trainer, losses: Iterable[Tensor], phase: str, save: bool = False) -> None:
         """Do what is due after a step; all processes call this together.
@@ -112,10 +114,13 @@ class RunWatch(Callback):
         if folder is None or not trainer.is_global_zero:
             return
         states = {f"{phase}.ckpt" for phase in PHASES}
+        trained = [each for each in folder.glob("[!.]*.ckpt") if each.name not in states]
+        if not trained:
+            return  # what the user has written instead is not known
         _remove(folder, states)
         continued = Path(trainer.ckpt_path or "")
         is_of_a_sibling = continued.parents[3:4] == folder.parents[2:3]  # a copy elsewhere is the user's
-        if continued.name in states and is_of_a_sibling and any(folder.glob("*.ckpt")):
+        if continued.name in states and is_of_a_sibling:
             _remove(continued.parent, {continued.name})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -131,7 +136,7 @@ class RunWatch(Callback):
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException) or not trainer.is_global_zero:
             return
         folder = _folder(trainer)
-        files = [] if folder is None else list(folder.glob("*.ckpt"))
+        files = [] if folder is None else list(folder.glob("[!.]*.ckpt"))
         if files:
             logger.warning("Stopped. It goes on with: %s", _command(max(files, key=lambda each: each.stat().st_mtime)))
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from anomalib.data import AnomalibDataModule
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
 from torch import nn
 
@@ -53,19 +53,21 @@ def refuse_unsupported(trainer: Trainer) -> None:
         )
 
 
-def refuse_unknown_monitors(trainer: Trainer, metrics: Sequence[str], trains: bool) -> None:
+def refuse_unknown_monitors(trainer: Trainer, model: LightningModule, metrics: Sequence[str], trains: bool) -> None:
     """Refuse callbacks that watch what nothing logs: they would fail late, or write no checkpoint.
 
     Args:
         trainer: The trainer, which is about to fit.
+        model: The model.
         metrics: Names of the metrics that are computed on the validation set.
         trains: Whether SegNet is trained, and logs its losses.
 
     Raises:
-        ValueError: If there is one. A user's own callbacks may log anything, and nothing is refused beside them.
+        ValueError: If there is one. A user's own callbacks and models may log anything, and nothing is refused then.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(type(each).__module__.split(".")[0] not in {"lightning", "anomalib", "anomalib_slsg"} for each in callbacks):
+    known = {"lightning", "anomalib", "anomalib_slsg"}
+    if any(type(each).__module__.split(".")[0] not in known for each in (model, *callbacks)):
         return
     logged = [*(LOSSES if trains else ()), *(metrics if trainer.limit_val_batches != 0 else ())]
     for callback in callbacks:

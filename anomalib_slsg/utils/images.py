@@ -163,7 +163,8 @@ def _read_tiff(path: str | Path) -> np.ndarray:
         values, kind, told = page.asarray(), page.dtype.kind, page.tags.valueof(LARGEST_VALUE)
         # writers that put no depth there put the largest value in use, which says nothing of others
         bits = told.bit_length() if told in (1023, 4095, 16383) else page.bitspersample
-        values = np.moveaxis(values, 0, -1) if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else values
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1:
+            values = np.moveaxis(values, 0, -1)
         values = values.reshape(page.imagelength, page.imagewidth, -1)[..., :colours]
     full = 2 ** (bits - (kind == "i")) - 1 if kind in "bui" and bits <= 16 else None
     values = _to_bytes(values, full, path)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from anomalib_slsg.training.checkpoint_io import AtomicCheckpointIO
+from anomalib_slsg.training.run_folder import update_latest
 from tests.support.models import NO_NORMALITY, NO_PRETRAINING
 from tests.support.training import checkpoints_of
 
@@ -97,3 +99,29 @@ def test_latest_points_at_runs_with_a_checkpoint_only(
     assert latest.resolve().name == "v1"
     fit(make_folder())
     assert latest.resolve().name == "v4"
+
+
+def test_nothing_is_removed_that_the_training_has_not_written(tmp_path: Path) -> None:
+    """A checkpoint may call anything its best model, which Lightning removes when there is a better one."""
+    files = AtomicCheckpointIO(TorchCheckpointIO(), tmp_path)
+    for name in ("own/model.ckpt", "other/model.ckpt"):
+        (tmp_path / name).parent.mkdir()
+    files.save_checkpoint({}, tmp_path / "own" / "model.ckpt")
+    torch.save({}, tmp_path / "other" / "model.ckpt")
+    for path in (tmp_path / "other" / "model.ckpt", tmp_path / "other", f"local://{tmp_path / 'other'}"):
+        files.remove_checkpoint(path)
+    assert (tmp_path / "other" / "model.ckpt").exists()
+    files.remove_checkpoint(tmp_path / "own" / "model.ckpt")
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+def test_half_written_files_and_other_folders_are_no_runs(tmp_path: Path) -> None:
+    for name in ("v0", "v1", "v1-2", "v0_old2"):
+        (tmp_path / name / "weights" / "lightning").mkdir(parents=True)
+    (tmp_path / "v0" / "weights" / "lightning" / "model.ckpt").touch()
+    (tmp_path / "v1" / "weights" / "lightning" / ".pretraining.99.ckpt").touch()
+    update_latest(tmp_path / "v1")
+    assert (tmp_path / "latest").resolve() == tmp_path / "v0"
+    missing = tmp_path / "v1" / "weights" / "lightning" / "pretraining.ckpt"
+    with pytest.raises(FileNotFoundError, match=f"the newest near it is '{tmp_path / 'v0'}"):
+        AtomicCheckpointIO(TorchCheckpointIO(), tmp_path / "v1").load_checkpoint(missing)

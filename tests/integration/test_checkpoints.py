@@ -11,6 +11,7 @@ import pytest
 import torch
 from anomalib.metrics import AUPRO, Evaluator
 from anomalib.models import Padim
+from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch.cli import LightningCLI
 from torch import Tensor
@@ -417,3 +418,15 @@ def test_files_that_are_no_checkpoints_are_named(
         assert str(raised.value).startswith(message.format(file))
         assert "\n" not in str(raised.value)
     assert use_everywhere(half, make_engine, make_folder, tmp_path) == [told[half].format(half)] * 5
+
+
+def test_a_post_processor_that_is_given_stays(trained: Trained) -> None:
+    own = PostProcessor(enable_normalization=False, image_sensitivity=0.9)
+    model = Slsg.load_from_checkpoint(trained.checkpoint, post_processor=own)
+    assert model.post_processor is own
+    assert own.image_sensitivity == 0.9
+
+
+def test_a_pre_processor_may_replace_a_size(trained: Trained) -> None:
+    own = PreProcessor(PADDED)
+    assert Slsg.load_from_checkpoint(trained.checkpoint, pre_processor=own).pre_processor is own

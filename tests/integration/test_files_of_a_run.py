@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from anomalib.data import ImageBatch, PredictDataset
+from anomalib.data.utils import image
+from lightning.pytorch import LightningDataModule
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from anomalib_slsg import Slsg
+from anomalib_slsg.data.checks import refuse_linked_folders
+from anomalib_slsg.data.reading import check_images
 from tests.support.models import NO_NORMALITY, NO_PRETRAINING, tiny_slsg
 from tests.support.trees import claim_png, write_image
 
@@ -193,3 +197,26 @@ def test_a_linked_folder_itself_works(
         (tree / folder).symlink_to(tmp_path / folder)
     make_engine(tmp_path / "results", max_steps=1).train(make_model(True), datamodule=make_folder(root=tree))
     assert len(pictures(tmp_path / "results")) == 8
+
+
+def test_data_of_other_libraries_are_left_alone(tmp_path: Path) -> None:
+    class Own(LightningDataModule):
+        root = tmp_path
+
+    refuse_linked_folders(Own())
+
+
+def test_a_loader_that_does_not_tell_its_files_may_be_used_twice(make_engine: "MakeEngine", tmp_path: Path) -> None:
+    write_image(tmp_path / "new" / "0001.png", GREY)
+    loader = DataLoader(list(PredictDataset(tmp_path / "new")), collate_fn=ImageBatch.collate)  # type: ignore[arg-type]
+    engine, model = make_engine(tmp_path / "results"), make_model(True)
+    for _ in range(2):
+        engine.predict(model, dataloaders=loader)
+    found = sorted(path.parent.parent.name for path in (tmp_path / "results").rglob("0001.png"))
+    assert found == ["images", "images_1"]
+
+
+def test_tiffs_that_anomalib_s_reader_turns_are_not_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / "turned.tif", tiffinfo={274: 6})
+    check_images([str(tmp_path / "turned.tif")])
+    assert image.read_image(tmp_path / "turned.tif").shape == (8, 4, 3)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from anomalib.callbacks import ModelCheckpoint
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -21,7 +22,7 @@ from anomalib_slsg.training import run_watch
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from tests.support.commands import ENVIRONMENT, TIMEOUT_SECONDS, run_anomalib
 from tests.support.models import NO_NORMALITY, NO_PRETRAINING, weights_of
-from tests.support.training import checkpoints_of
+from tests.support.training import checkpoints_of, quiet_trainer
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeEngine, MakeFolder, MakeModel
@@ -178,3 +179,29 @@ def test_the_command_line_stops_with_143_and_says_how_to_go_on(
     run_anomalib(tmp_path, *arguments, "--trainer.max_steps", str(step + 2))
     assert (tmp_path / "results" / "Slsg" / "parts" / "latest" / "weights" / "lightning" / "model.ckpt").exists()
     assert not file.exists()
+
+
+def test_the_state_stays_where_nothing_else_was_written(
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_watch, "SAVE_SECONDS", -1)
+    seldom = ModelCheckpoint(dirpath=tmp_path / "weights", every_n_epochs=100)
+    engine = make_engine(tmp_path, max_steps=3, logger=False, callbacks=[seldom])
+    engine.fit(make_model(**SHORT), datamodule=make_folder(train_batch_size=2))
+    assert [path.name for path in (tmp_path / "weights").glob("*.ckpt")] == ["training.ckpt"]
+
+
+def test_handlers_of_a_program_around_python_are_left_alone(
+    make_model: "MakeModel", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "getsignal", {}.get)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        run_watch.RunWatch().on_train_start(quiet_trainer(), make_model(**SHORT))
+        assert signal.signal(signal.SIGTERM, before) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)

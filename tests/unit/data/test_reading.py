@@ -337,3 +337,9 @@ def test_importing_changes_no_reader_of_anomalib() -> None:
         "assert visualizer.visualize_image_item is item_visualizer.visualize_image_item"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_grey_tiffs_that_call_themselves_planar_are_read_in_order(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 32).astype(np.uint16).reshape(4, 8)
+    Image.fromarray(values).save(tmp_path / "planar.tif", tiffinfo={284: 2})
+    np.testing.assert_allclose(_tensor(tmp_path / "planar.tif")[0].numpy(), values / 65535, atol=1 / 255)

@@ -95,3 +95,13 @@ def test_components_are_loaded_where_they_fit() -> None:
     }
     with pytest.raises(ValueError, match=r"^'it' is of another version: 1 tensors differ, among them model\.weight$"):
         weights_to_load(own, {"evaluator.total": torch.ones(2)}, "it")
+
+
+@pytest.mark.parametrize("group", ["model.backbone", "model.normality.backbone"])
+def test_no_backbone_is_fetched_from_where_a_stranger_says(group: str) -> None:
+    address: dict = {"backbone": "hf-hub:someone/else"}
+    trained = (
+        address if group == "model.backbone" else {"normality": {**dataclasses.asdict(NormalityOptions()), **address}}
+    )
+    with pytest.raises(ValueError, match=f"give {group} if you trust the checkpoint's, which is 'hf-hub:someone/else'"):
+        options_to_load(trained, TrainingOptions())

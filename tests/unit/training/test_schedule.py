@@ -17,7 +17,9 @@ from lightning.pytorch.callbacks import (
     TQDMProgressBar,
 )
 
+from anomalib_slsg import Slsg
 from anomalib_slsg.training import schedule
+from tests.support.models import tiny_slsg
 from tests.support.training import quiet_trainer
 
 
@@ -133,10 +135,16 @@ def test_weights_of_other_types_are_refused(precision: str) -> None:
     ids=lambda callback: type(callback).__name__,
 )
 def test_monitors_of_what_nothing_logs_are_refused(callback: Callback, tmp_path: Path) -> None:
-    def refuse(*metrics: str, trains: bool = True, beside: tuple[Callback, ...] = (), **options: Any) -> None:
+    class LogsMore(Slsg):
+        """A user's own."""
+
+    def refuse(
+        *metrics: str, trains: bool = True, beside: tuple[Callback, ...] = (), kind: type[Slsg] = Slsg, **options: Any
+    ) -> None:
+        model = tiny_slsg(of=kind)
         arguments = {"enable_checkpointing": True, "default_root_dir": tmp_path, **options}
         trainer = quiet_trainer(callbacks=[callback, *beside], **arguments)
-        schedule.refuse_unknown_monitors(trainer, metrics, trains)
+        schedule.refuse_unknown_monitors(trainer, model, metrics, trains)
 
     message = rf"{type(callback).__name__}: nothing logs monitor='image_AUROC'.*Evaluator\(val_metrics=\[\.\.\.\]\)"
     with pytest.raises(ValueError, match=message):
@@ -145,6 +153,7 @@ def test_monitors_of_what_nothing_logs_are_refused(callback: Callback, tmp_path:
         refuse("image_AUROC", limit_val_batches=0)
     refuse("image_AUROC")
     refuse(beside=(Own(),))
+    refuse(kind=LogsMore)
     callback.monitor = "train_loss"
     refuse()
     with pytest.raises(ValueError, match=r"nothing logs monitor='train_loss'.*there are no metrics"):
