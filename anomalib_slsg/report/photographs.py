@@ -98,7 +98,7 @@ def _pairs(names: Sequence[str], hashes: Sequence[np.ndarray]) -> list[tuple[str
     np.fill_diagonal(distances, np.inf)
     usual = float(np.median(distances.min(axis=1)))
     first, second = np.nonzero(np.triu(distances < max(ALIKE * usual, 1e-3)))
-    return [(names[one], names[other]) for one, other in zip(first, second)]
+    return [(names[one], names[other]) for one, other in zip(first.tolist(), second.tolist())]
 
 
 def _deviation(values: np.ndarray, good: np.ndarray, least: float) -> np.ndarray:
