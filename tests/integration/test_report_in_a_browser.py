@@ -104,6 +104,17 @@ def test_cards_are_sorted(page: Any) -> None:
     assert max(_scores(page)[:2]) == 0.95  # those nearest to the chosen threshold
 
 
+def test_pictures_are_enlarged_and_outlines_hidden(page: Any) -> None:
+    picture = page.find_element("css selector", ".picture")
+    width = picture.size["width"]
+    picture.click()
+    assert picture.size["width"] > 2 * width
+    outlines = page.execute_script(SHOWN, ".outline")
+    page.find_element("id", "outlines").click()
+    assert outlines == 20
+    assert page.execute_script(SHOWN, ".outline") == 0
+
+
 def test_curves_and_areas_are_right(page: Any) -> None:
     scikit = pytest.importorskip("sklearn.metrics")
     known, scores = [], []

@@ -18,7 +18,7 @@
     const reach = z * Math.sqrt(share * (1 - share) / number + z * z / (4 * number * number)) / scale;
     return [hits === 0 ? 0 : Math.max(0, centre - reach), hits === number ? 1 : Math.min(1, centre + reach)];
   }
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
   function rate(some, threshold, none) {
     const number = total(some), hits = total(above(some, threshold));
     if (number === 0) return none;
@@ -165,6 +165,8 @@
   find("order").addEventListener("change", sort);
   find("outlines").addEventListener("change", (event) =>
     find("cards").classList.toggle("no-outlines", !event.target.checked));
+  for (const card of cards)
+    card.querySelector(".pictures").addEventListener("click", () => card.classList.toggle("large"));
   find("back").addEventListener("click", () => {
     slider.value = modelThreshold;
     show();
