@@ -59,7 +59,8 @@ def write_scores(images: Sequence[Judged], folder: Path) -> None:
     """
 
     def write_table(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        # names that are no text stay the bytes that they are
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for image in images:

@@ -24,4 +24,5 @@ def test_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     package = REPOSITORY / "anomalib_slsg"
     expected = [path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*.py")]
-    assert sorted(names) == sorted([*expected, "anomalib_slsg/py.typed"])
+    page = [f"anomalib_slsg/report/templates/report.{suffix}" for suffix in ("html", "css", "js")]
+    assert sorted(names) == sorted([*expected, *page, "anomalib_slsg/py.typed"])
