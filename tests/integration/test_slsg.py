@@ -185,6 +185,30 @@ def test_where_there_is_no_time_normality_judges_alone(
     assert "places" in image.opinions
 
 
+def test_the_machine_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor") == 0
+    output = capsys.readouterr().out
+    for word in ("Python 3.", "anomalib 2.", "Devices: ", "bfloat16: ", "GB", "tf_efficientnet_lite0: found"):
+        assert word in output
+    assert "Self test: a tiny model was fitted" in output
+    assert not any(folder.iterdir())
+
+
+def test_other_commands_are_passed_on(folder_tree: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run("preview", "--images", folder_tree / "good", "--output", "sheet.png", "--size", "32", "--count", "1") == 0
+    )
+    assert (folder / "sheet.png").is_file()
+    with pytest.raises(SystemExit) as ended:
+        run("evaluate", "--dataset", "nowhere", "--category", "part", "--anomaly_maps", "nowhere")
+    assert ended.value.code == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("--help")
+    output = capsys.readouterr().out
+    assert all(name in output for name in ("train", "predict", "export", "evaluate", "preview", "doctor"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openvino", "onnx", "torch"])
 def test_exports_judge_as_the_checkpoint_does(
