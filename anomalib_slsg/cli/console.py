@@ -47,8 +47,8 @@ def quiet() -> Iterator[None]:
     handler.addFilter(_Once())
     own = logging.getLogger("anomalib_slsg")
     before = {name: logging.getLogger(name).level for name in NOISY}
-    level, propagates = own.level, own.propagate
-    own.addHandler(handler)
+    level, propagates, handlers = own.level, own.propagate, own.handlers
+    own.handlers = [handler]  # in place of that of a command which calls another
     own.setLevel(logging.WARNING)
     own.propagate = False  # anomalib's root handler would say everything again
     for name in NOISY:
@@ -58,9 +58,8 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        own.removeHandler(handler)
         own.setLevel(level)
-        own.propagate = propagates
+        own.propagate, own.handlers = propagates, handlers
         for name, earlier in before.items():
             logging.getLogger(name).setLevel(earlier)
 

@@ -52,7 +52,7 @@ def find_data(folder: Path) -> Images:
     if tree.is_dir() and (folder / "test").is_dir():
         _check(tree)
         loco = any((folder / "test" / kind).is_dir() for kind in LOCO)
-        place: dict[str, Any] = {"root": folder.absolute().parent, "category": folder.absolute().name, "num_workers": 0}
+        place: dict[str, Any] = {"root": folder.resolve().parent, "category": folder.resolve().name, "num_workers": 0}
         datamodule: AnomalibDataModule
         datamodule = MVTecLOCO(**place) if loco else MVTecAD(**place, val_split_mode="none", seed=SEED)
         datamodule.setup()
@@ -65,7 +65,7 @@ def find_data(folder: Path) -> Images:
     if not bad:
         return _described(good_images(folder / GOOD, TEST_SHARE), "a folder 'good'")
     _check(folder / GOOD)
-    datamodule = Folder(folder.absolute().name, GOOD, folder, bad, val_split_mode="none", seed=SEED, num_workers=0)
+    datamodule = Folder(folder.resolve().name, GOOD, folder, bad, val_split_mode="none", seed=SEED, num_workers=0)
     datamodule.setup()
     return _described(datamodule, f"a folder 'good' and bad images in {', '.join(map(repr, bad))}")
 
@@ -81,9 +81,9 @@ def good_images(folder: Path, test_share: float = 0.0) -> AnomalibDataModule:
         ValueError: If it has fewer than two images.
     """
     _check(folder)
-    name = folder.absolute().name
+    name = folder.resolve().name
     modes: dict[str, Any] = {"test_split_mode": "none", "val_split_mode": "none"}
-    datamodule = Folder(name, folder.absolute(), seed=SEED, num_workers=0, **modes)
+    datamodule = Folder(name, folder.resolve(), seed=SEED, num_workers=0, **modes)
     datamodule.setup()
     if test_share:
         datamodule.train_data, datamodule.test_data = random_split(datamodule.train_data, test_share, seed=SEED)

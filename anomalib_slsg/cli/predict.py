@@ -31,7 +31,8 @@ def run(options: Namespace) -> int:
     given: list[Path] = options.images
     images = find_images(given)
     model = TrainedModel(options.model)
-    output = new_folder(options.output or Path("results") / given[0].absolute().stem)
+    first = given[0].resolve()
+    output = new_folder(options.output or Path("results") / (first.name if first.is_dir() else first.stem))
     judged, broken = judge_images(model, images, common_folder(given), output)
     anomalous = sum(image.verdict == "anomalous" for image in judged)
     print(f"{anomalous} of {len(judged)} images are anomalous. Scores, maps and heat maps are in '{output}'.")

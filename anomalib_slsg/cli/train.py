@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
     model = make_model(options, minutes)
     images = find_data(options.folder)
     print(images.sentence)
-    output = new_folder(options.output or Path("results") / options.folder.absolute().name)
+    output = new_folder(options.output or Path("results") / options.folder.resolve().name)
     by_time = options.schedule is None and model.options.optimizer.iterations == SCHEDULES["paper"][1]
     budget = TimeBudget(start + 60 * minutes, len(images.test)) if by_time else None
     engine = Engine(
@@ -75,7 +75,7 @@ def run(options: Namespace) -> int:
         callbacks=[] if budget is None else [budget],
     )
     kept = len(kept_for_calibration(len(images.datamodule.train_data)))
-    print(f"Training for {_length(options, minutes)}; {kept} good images are kept for the threshold.")
+    print(f"Training {_length(model, minutes if by_time else None)}; {kept} good images are kept for the threshold.")
     try:
         engine.fit(model, datamodule=images.datamodule)
     except (ValueError, OSError):
@@ -148,7 +148,12 @@ def results(judged: "Iterable[Judged]") -> list[str]:
     ]
 
 
-def _length(options: Namespace, minutes: float) -> str:
-    if options.schedule is not None:
-        return "{} epochs of pre-training and {} iterations".format(*SCHEDULES[options.schedule])
-    return f"about {minutes:g} minutes" if minutes else "as short as possible, by normality alone"
+def _length(model: "Slsg", minutes: float | None) -> str:
+    epochs, iterations = model.options.pretraining.epochs, model.options.optimizer.iterations
+    if iterations == 0:
+        return "normality alone, as fast as possible"
+    return (
+        f"for about {minutes:g} minutes"
+        if minutes
+        else f"for {epochs} epochs and then {iterations} iterations of SegNet"
+    )

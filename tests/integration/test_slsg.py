@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from anomalib.engine import Engine
 
 from anomalib_slsg import Slsg
@@ -67,11 +68,12 @@ def test_a_broken_image_is_told_and_the_others_are_judged(
     photograph = cv2.imread(str(folder_tree / "bad" / "000.png"))
     cv2.imwrite(str(images / "odd.jpg"), cv2.resize(photograph, (91, 57)))
     (images / "cut.png").write_bytes((folder_tree / "bad" / "000.png").read_bytes()[:99])
-    assert run("predict", fitted.checkpoint, "new") == 2
+    new = f"../{folder.name}/new"  # which must not lead results out of their folder
+    assert run("predict", fitted.checkpoint, new) == 2
     output = capsys.readouterr().out
     assert len(output.splitlines()) == 2
     assert "cut.png" in output
-    assert [row["file"] for row in rows_of(folder / "results" / "new")] == ["new/line A/odd.jpg"]
+    assert [row["file"] for row in rows_of(folder / "results" / "new")] == [f"{new}/line A/odd.jpg"]
     assert cv2.imread(str(folder / "results" / "new" / "heat_maps" / "line A" / "odd.jpg.png")).shape == (57, 91, 3)
 
 
@@ -96,6 +98,9 @@ def test_anomalies_fail_where_that_is_asked_for_and_nothing_is_overwritten(
         (["train", "broken", "--minutes", "0", *TINY], "broken/good/cut.png"),
         (["train", "broken", "--minutes", "-1"], "--minutes must lie in [0, inf)"),
         (["train", "broken", "--image_size", "33"], "multiple"),
+        (["export", "{image}", "--format", "onnx"], "is no checkpoint"),
+        (["export", "{model}", "--format", "onnx", "--int8"], "--int8 is for --format openvino only"),
+        (["export", "{model}", "--format", "openvino", "--int8"], "--int8 and --calibrate belong together"),
         (["predict", "{model}", "empty"], "no images in 'empty'"),
         (["predict", "{model}", "nowhere"], "'nowhere' does not exist"),
         (["predict", "nowhere.ckpt", "{image}"], "the model 'nowhere.ckpt' does not exist"),
@@ -185,6 +190,16 @@ def test_where_there_is_no_time_normality_judges_alone(
     assert "places" in image.opinions
 
 
+def test_the_users_own_length_wins(folder_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own = ("--model.pretraining.epochs", "1", "--model.optimizer.iterations", "2")
+    assert run("train", folder_tree / "good", "--schedule", "paper", "--output", "out", *own, *TINY) == 0
+    assert "for 1 epochs and then 2 iterations" in capfd.readouterr().out
+    assert "SegNet" in read_scores(folder / "out")[0].opinions
+    hyper_parameters = torch.load(folder / "out" / "model.ckpt", weights_only=True)["hyper_parameters"]
+    assert hyper_parameters["seed"] == 0
+    assert hyper_parameters["calibration"]["false_alarm_rate"] == 0.05
+
+
 def test_the_machine_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     output = capsys.readouterr().out
@@ -231,3 +246,15 @@ def test_exports_judge_as_the_checkpoint_does(
         inferencer = OpenVINOInferencer(exported, device="CPU")
         for image in other.values():
             assert image.score == pytest.approx(inferencer.predict(image.file).pred_score.item(), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_exports_of_8_bits_judge_nearly_as_the_checkpoint_does(fitted: object, folder_tree: Path, folder: Path) -> None:
+    images = folder_tree / "good"
+    assert (
+        run("export", fitted.checkpoint, "--format", "openvino", "--int8", "--calibrate", images, "--output", "x") == 0
+    )
+    for model, output in ((fitted.checkpoint, "one"), ("x/model.xml", "other")):
+        assert run("predict", model, images, "--output", output) == 0
+    for one, other in zip(read_scores(folder / "one"), read_scores(folder / "other"), strict=True):
+        assert other.score == pytest.approx(one.score, abs=3e-2)
