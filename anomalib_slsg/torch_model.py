@@ -93,8 +93,18 @@ class SlsgModel(nn.Module):
         Raises:
             ValueError: If the height or width is not a multiple of 16.
         """
-        verdict = self.judge(images)
-        with full_precision(images.device):
+        return self.conclude(self.judge(images))
+
+    def conclude(self, verdict: Verdict) -> InferenceBatch:
+        """Turn what the opinions say into calibrated probabilities.
+
+        Args:
+            verdict: What :meth:`judge` returns.
+
+        Returns:
+            As :meth:`forward`.
+        """
+        with full_precision(verdict.pixels.device):
             return InferenceBatch(
                 anomaly_map=_probability(verdict.pixels - self.calibration.pixel_shift),
                 pred_score=_probability(self.calibration.join(verdict) - self.calibration.image_shift),

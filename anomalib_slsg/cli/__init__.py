@@ -1,0 +1,1 @@
+"""The command ``slsg``: a thin layer over anomalib's engine."""

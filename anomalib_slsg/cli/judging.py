@@ -1,0 +1,143 @@
+"""Judging many images: their scores, maps and pictures, in the folders that the images lie in."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from anomalib_slsg.cli.console import bar
+from anomalib_slsg.cli.models import Found, TrainedModel
+from anomalib_slsg.report.judged import Judged, write_scores
+from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.images import list_images, read_rgb
+
+MAPS, PICTURES = "maps", "heat_maps"
+BLEND = 0.4  # share of the colours in a picture
+RED = (0, 0, 255)  # BGR
+
+
+class Judgement(NamedTuple):
+    """What became of a number of images.
+
+    Attributes:
+        images: What was found in those that could be read.
+        broken: What is wrong with the others.
+    """
+
+    images: list[Judged]
+    broken: list[str]
+
+
+def find_images(given: Sequence[Path]) -> list[Path]:
+    """List files, and the images in folders and below them, each once.
+
+    Raises:
+        FileNotFoundError: If one is neither a file nor a folder.
+        ValueError: If a folder has no images.
+    """
+    found: dict[Path, None] = {}
+    for path in given:
+        if not path.exists():
+            raise FileNotFoundError(f"'{path}' does not exist")
+        images = list_images(path) if path.is_dir() else [path]
+        if not images:
+            raise ValueError(f"no images in '{path}' or below it")
+        found.update(dict.fromkeys(images))
+    return list(found)
+
+
+def judge_images(
+    model: TrainedModel, images: Sequence[Path], common: Path, output: Path, truth: Mapping[Path, bool] | None = None
+) -> Judgement:
+    """Judge images, and write tables, maps and pictures.
+
+    Args:
+        model: What judges.
+        images: The files.
+        common: Folder above all of them.
+        output: Where results go.
+        truth: Whether images are anomalous, where that is known.
+
+    Returns:
+        What was found, and what could not be read.
+    """
+    judged, broken = [], []
+    with bar() as progress:
+        for path in progress.track(images, description="Judging"):
+            try:
+                rgb = read_rgb(path)
+            except (ValueError, OSError) as error:
+                broken.append(str(error))
+                continue
+            found = model(torch.from_numpy(rgb).permute(2, 0, 1).float() / 255)
+            box, area = largest_region(found.anomaly_map, (rgb.shape[0], rgb.shape[1]))
+            place = Path(os.path.relpath(path, common))
+            folder = place.parent.as_posix()
+            name = place if place.suffix.lower() == ".png" else place.with_name(f"{place.name}.png")
+            _write_picture(output / MAPS / name, np.round(found.anomaly_map * 255).astype(np.uint8))
+            _write_picture(output / PICTURES / name, draw(rgb, found, box))
+            judged.append(
+                Judged(
+                    file=str(path),
+                    folder="" if folder == "." else folder,
+                    score=found.score,
+                    model=model.hash,
+                    threshold=model.threshold,
+                    anomalous=None if truth is None else truth[path],
+                    box=box,
+                    area=area,
+                    milliseconds=round(found.milliseconds, 3),
+                    opinions=found.opinions,
+                    heat_map=(Path(MAPS) / name).as_posix(),
+                )
+            )
+    write_scores(judged, output)
+    return Judgement(judged, broken)
+
+
+def common_folder(given: Sequence[Path]) -> Path:
+    """The folder that given folders, and the folders of given files, lie in or are."""
+    folders = [path if path.is_dir() else path.parent for path in given]
+    return Path(os.path.commonpath([os.path.normpath(folder.absolute()) for folder in folders]))
+
+
+def largest_region(
+    anomaly_map: np.ndarray, size: tuple[int, int], threshold: float = 0.5
+) -> tuple[tuple[int, int, int, int] | None, float]:
+    """Find the largest connected region of a map above the threshold.
+
+    Args:
+        anomaly_map: Probabilities of shape (H, W).
+        size: Height and width of the image, which the map is enlarged to.
+        threshold: Probability above which a pixel is anomalous.
+
+    Returns:
+        Left, top, width and height in pixels of the image, ``None`` without a region, and the region's share of it.
+    """
+    enlarged = cv2.resize(anomaly_map, size[::-1], interpolation=cv2.INTER_LINEAR)
+    _, _, statistics, _ = cv2.connectedComponentsWithStats((enlarged > threshold).astype(np.uint8))
+    regions = statistics[1:]  # the first is what is not above the threshold
+    if len(regions) == 0:
+        return None, 0.0
+    left, top, width, height, area = map(int, regions[regions[:, cv2.CC_STAT_AREA].argmax()])
+    return (left, top, width, height), area / (size[0] * size[1])
+
+
+def draw(rgb: np.ndarray, found: Found, box: tuple[int, int, int, int] | None) -> np.ndarray:
+    """Draw a map over its image, blue for 0 and red for 1, and the box of the largest region; BGR."""
+    enlarged = cv2.resize(found.anomaly_map, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    colours = cv2.applyColorMap(np.round(enlarged.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    picture = cv2.addWeighted(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), 1 - BLEND, colours, BLEND, 0)
+    if box is not None:
+        left, top, width, height = box
+        cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), RED, 1)
+    return picture
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    data = cv2.imencode(".png", picture)[1].tobytes()  # cv2.imwrite takes no foreign letters on Windows
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))

@@ -1,0 +1,59 @@
+"""The command line ``slsg``; each subcommand has a file of its own."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from jsonargparse import ArgumentParser
+
+from anomalib_slsg.cli import doctor, export, predict, train
+from anomalib_slsg.cli.console import quiet
+from anomalib_slsg.data.reading import read_deep_images
+
+COMMANDS = {
+    "train": (train, "learn from a folder of images of good parts"),
+    "predict": (predict, "judge images with a trained model"),
+    "export": (export, "write a model for other programs"),
+    "doctor": (doctor, "say what this machine has, and try a tiny model"),
+}
+OTHERS = {  # command lines of their own, which are modules, too
+    "evaluate": ("anomalib_slsg.metrics.evaluate", "metrics of anomaly maps, by the protocol of MVTec LOCO"),
+    "preview": ("anomalib_slsg.simulation.preview", "a contact sheet of simulated anomalies"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The command line; that of the process if left out.
+
+    Returns:
+        The exit code: 0, or 2 after an error, which is one line on standard error.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = ArgumentParser(prog="slsg", description="Anomaly detection that learns from images of good parts.")
+    if given and given[0] in OTHERS:
+        with quiet():
+            import_module(OTHERS[given[0]][0]).main(given[1:])
+        return 0
+    commands = parser.add_subcommands()
+    for name, (module, description) in COMMANDS.items():
+        subparser = ArgumentParser(description=description)
+        if name in given:  # the others' would load what is not needed
+            module.add_arguments(subparser)
+        commands.add_subcommand(name, subparser, help=description)
+    for name, (_, description) in OTHERS.items():
+        commands.add_subcommand(name, ArgumentParser(description=description), help=description)
+    options = parser.parse_args(given)
+    try:
+        with quiet():
+            read_deep_images()
+            return COMMANDS[options.subcommand][0].run(options[options.subcommand])
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

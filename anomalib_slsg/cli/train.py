@@ -1,0 +1,159 @@
+"""``slsg train``: from a folder of images to a model, a table and heat maps."""
+
+import dataclasses
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from anomalib_slsg.cli.console import is_terminal
+from anomalib_slsg.cli.folders import new_folder
+from anomalib_slsg.utils.validation import check_number
+
+if TYPE_CHECKING:
+    from anomalib_slsg.lightning_model import Slsg
+    from anomalib_slsg.report.judged import Judged
+
+MINUTES = 10.0
+SCHEDULES = {"short": (5, 500), "paper": (40, 3500)}  # epochs of pre-training, iterations of SegNet
+OWN: set[str | int] = {"image_size", "pre_processor", "post_processor", "evaluator", "visualizer"}  # not below --model
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    from anomalib_slsg.lightning_model import Slsg
+
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="images of good parts, or a folder 'good' of them")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results; else results/<FOLDER>")
+    parser.add_argument(
+        "--minutes", type=float, default=None, help="how long it may take, 10 if left out; 0: the least"
+    )
+    parser.add_argument("--schedule", choices=tuple(SCHEDULES), default=None, help="a length in steps, not in minutes")
+    parser.add_argument("--false_alarm_rate", type=float, default=0.05, help="share of good parts that may be rejected")
+    parser.add_argument("--image_size", type=int, default=256, help="side in pixels that the model looks at")
+    parser.add_class_arguments(Slsg, "model", instantiate=False, skip=OWN)
+
+
+def run(options: Namespace) -> int:
+    """Train, judge the test images and say how it went.
+
+    Returns:
+        0.
+
+    Raises:
+        OSError: If there is no such folder, or results cannot be written.
+        ValueError: If it has no suitable images, or an option is out of range.
+    """
+    start = time.monotonic()
+    from anomalib.engine import Engine
+
+    from anomalib_slsg.cli.budget import TimeBudget
+    from anomalib_slsg.cli.data import find_data
+    from anomalib_slsg.cli.judging import common_folder, judge_images
+    from anomalib_slsg.cli.models import TrainedModel
+    from anomalib_slsg.data.training_images import kept_for_calibration
+
+    if options.schedule is not None and options.minutes is not None:
+        raise ValueError("--minutes and --schedule contradict each other; give one of them")
+    minutes = check_number("--minutes", MINUTES if options.minutes is None else options.minutes, "[0, inf)")
+    check_number("--false_alarm_rate", options.false_alarm_rate, "(0, 1)")
+    model = make_model(options, minutes)
+    images = find_data(options.folder)
+    print(images.sentence)
+    output = new_folder(options.output or Path("results") / options.folder.resolve().name)
+    by_time = options.schedule is None and model.options.optimizer.iterations == SCHEDULES["paper"][1]
+    budget = TimeBudget(start + 60 * minutes, len(images.test)) if by_time else None
+    engine = Engine(
+        default_root_dir=output / "run",
+        logger=False,
+        enable_progress_bar=is_terminal(),
+        enable_model_summary=False,
+        callbacks=[] if budget is None else [budget],
+    )
+    kept = len(kept_for_calibration(len(images.datamodule.train_data)))
+    print(f"Training {_length(model, minutes if by_time else None)}; {kept} good images are kept for the threshold.")
+    try:
+        engine.fit(model, datamodule=images.datamodule)
+    except (ValueError, OSError):
+        if not any(output.rglob("*.ckpt")):  # from which the training could go on
+            shutil.rmtree(output)
+        raise
+    checkpoint = Path(engine.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    for file in checkpoint.parent.iterdir():
+        shutil.move(file, output / file.name)
+    shutil.rmtree(output / "run")
+    judged, broken = judge_images(
+        TrainedModel(output / checkpoint.name), list(images.test), common_folder(list(images.test)), output, images.test
+    )
+    if budget is not None:
+        print(f"SegNet was trained for {budget.iterations} iterations." if budget.iterations else LEFT_OUT)
+    for line in [*results(judged), *(f"Not judged: {sentence}" for sentence in broken)]:
+        print(line)
+    if model.model.calibration.fitted:
+        print(model.model.calibration.sentence())
+    print(f"This took {(time.monotonic() - start) / 60:.1f} minutes. In '{output}':")
+    print(f"  model      {checkpoint.name}\n  table      scores.csv\n  heat maps  heat_maps/")
+    print(f"Next: slsg predict {output / checkpoint.name} NEW_IMAGES")
+    return 0
+
+
+LEFT_OUT = "There was no time for SegNet, so normality judges alone; give more --minutes for finer heat maps."
+
+
+def make_model(options: Namespace, minutes: float) -> "Slsg":
+    """Make the model; options of it that are not the defaults win over those of the schedule.
+
+    Args:
+        options: Those of the command line.
+        minutes: How long the training may take.
+
+    Returns:
+        The model.
+    """
+    from anomalib_slsg.lightning_model import Slsg
+    from anomalib_slsg.normality.options import CalibrationOptions
+    from anomalib_slsg.options import as_options
+    from anomalib_slsg.pretraining.options import PretrainingOptions
+    from anomalib_slsg.training.optimizer import OptimizerOptions
+
+    epochs, iterations = SCHEDULES.get(options.schedule, (0, SCHEDULES["paper"][1] if minutes > 0 else 0))
+    given: dict[str, Any] = options.model.as_dict()
+    scheduled = (
+        ("pretraining", PretrainingOptions, {"epochs": epochs}),
+        ("optimizer", OptimizerOptions, {"iterations": iterations}),
+        ("calibration", CalibrationOptions, {"false_alarm_rate": options.false_alarm_rate}),
+    )
+    for name, kind, values in scheduled:
+        group, default = as_options(kind, given[name]), kind()
+        free = {field: value for field, value in values.items() if getattr(group, field) == getattr(default, field)}
+        given[name] = dataclasses.replace(group, **free)
+    given["seed"] = 0 if given["seed"] is None else given["seed"]
+    return Slsg(**given, image_size=options.image_size, visualizer=False)
+
+
+def results(judged: "Iterable[Judged]") -> list[str]:
+    """Say of each folder how many images were judged rightly."""
+    folders: dict[tuple[bool, str], list[bool]] = defaultdict(list)
+    for image in judged:
+        name = Path(image.file).parent.name
+        folders[bool(image.anomalous), name].append(image.verdict == "anomalous")
+    width = max((len(name) for _, name in folders), default=0)
+    return [
+        f"  {name:{width}}  {sum(alarms)} of {len(alarms)} {'bad images found' if bad else 'good images rejected'}"
+        for (bad, name), alarms in sorted(folders.items())
+    ]
+
+
+def _length(model: "Slsg", minutes: float | None) -> str:
+    epochs, iterations = model.options.pretraining.epochs, model.options.optimizer.iterations
+    if iterations == 0:
+        return "normality alone, as fast as possible"
+    return (
+        f"for about {minutes:g} minutes"
+        if minutes
+        else f"for {epochs} epochs and then {iterations} iterations of SegNet"
+    )

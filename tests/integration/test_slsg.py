@@ -1,0 +1,260 @@
+"""The command ``slsg``, inside this process where possible."""
+
+import csv
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from anomalib.engine import Engine
+
+from anomalib_slsg import Slsg
+from anomalib_slsg.cli.main import main
+from anomalib_slsg.report.judged import read_scores
+from tests.support.trees import copy_images
+
+TINY = [
+    *("--image_size", "32", "--model.backbone", "test_efficientnet", "--model.encoder_weights", "null"),
+    *("--model.normality.backbone", "test_efficientnet", "--model.normality.encoder_weights", "null"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the command runs in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predictions_are_those_of_the_engine(
+    fitted: object, folder_tree: Path, folder: Path, make_engine: Callable[..., Engine]
+) -> None:
+    checkpoint = fitted.checkpoint
+    assert run("predict", checkpoint, folder_tree / "bad", folder_tree / "good_test", "--output", "out") == 0
+    judged = {image.file: image for image in read_scores(folder / "out")}
+    model = Slsg.load_from_checkpoint(checkpoint, visualizer=False)
+    for name in ("bad", "good_test"):
+        for batch in make_engine(folder / "engine").predict(model, data_path=folder_tree / name):
+            for path, score, anomaly_map in zip(batch.image_path, batch.pred_score, batch.anomaly_map):
+                image = judged.pop(str(path))
+                assert image.score == pytest.approx(score.item(), abs=1e-4)
+                assert image.folder == name
+                assert {"places", "whole", "composition", "SegNet"} == set(image.opinions)
+                written = cv2.imread(str(folder / "out" / image.heat_map), cv2.IMREAD_GRAYSCALE)
+                assert np.abs(written / 255 - anomaly_map.squeeze().numpy()).max() < 1 / 255
+                assert (folder / "out" / "heat_maps" / name / Path(path).name).is_file()
+    assert not judged
+
+
+def test_a_broken_image_is_told_and_the_others_are_judged(
+    fitted: object, folder_tree: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = folder / "new" / "line A"
+    images.mkdir(parents=True)
+    photograph = cv2.imread(str(folder_tree / "bad" / "000.png"))
+    cv2.imwrite(str(images / "odd.jpg"), cv2.resize(photograph, (91, 57)))
+    (images / "cut.png").write_bytes((folder_tree / "bad" / "000.png").read_bytes()[:99])
+    new = f"../{folder.name}/new"  # which must not lead results out of their folder
+    assert run("predict", fitted.checkpoint, new) == 2
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 2
+    assert "cut.png" in output
+    assert [row["file"] for row in rows_of(folder / "results" / "new")] == [f"{new}/line A/odd.jpg"]
+    assert cv2.imread(str(folder / "results" / "new" / "heat_maps" / "line A" / "odd.jpg.png")).shape == (57, 91, 3)
+
+
+def test_anomalies_fail_where_that_is_asked_for_and_nothing_is_overwritten(
+    fitted: object, folder_tree: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = folder_tree / "bad" / "000.png"
+    codes = [run("predict", fitted.checkpoint, image, "--fail_on_anomaly", "--output", "out") for _ in range(2)]
+    anomalous = rows_of(folder / "out")[0]["verdict"] == "anomalous"
+    assert codes == [3 if anomalous else 0] * 2
+    assert "'out' exists already, so the results go to 'out_2'" in capsys.readouterr().out
+    assert len(rows_of(folder / "out_2")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere"], "the folder 'nowhere' does not exist"),
+        (["train", "empty"], "'empty' has no images"),
+        (["train", "single"], "'single' has a single image ('000.png')"),
+        (["train", "unnamed"], "none is called 'good'"),
+        (["train", "broken", "--minutes", "0", *TINY], "broken/good/cut.png"),
+        (["train", "broken", "--minutes", "-1"], "--minutes must lie in [0, inf)"),
+        (["train", "broken", "--image_size", "33"], "multiple"),
+        (["export", "{image}", "--format", "onnx"], "is no checkpoint"),
+        (["export", "{model}", "--format", "onnx", "--int8"], "--int8 is for --format openvino only"),
+        (["export", "{model}", "--format", "openvino", "--int8"], "--int8 and --calibrate belong together"),
+        (["predict", "{model}", "empty"], "no images in 'empty'"),
+        (["predict", "{model}", "nowhere"], "'nowhere' does not exist"),
+        (["predict", "nowhere.ckpt", "{image}"], "the model 'nowhere.ckpt' does not exist"),
+        (["predict", "{image}", "{image}"], "is no model; give a checkpoint"),
+        (["predict", "text.ckpt", "{image}"], "text.ckpt"),
+        (["predict", "text.onnx", "{image}"], "text.onnx"),
+        (["predict", "text.pt", "{image}"], "TRUST_REMOTE_CODE=1"),
+        (["predict", "{model}", "{image}", "--output", "text.pt/out"], "nothing can be written to 'text.pt/out'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    message: str,
+    fitted: object,
+    folder_tree: Path,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "empty").mkdir()
+    for name in ("text.ckpt", "text.onnx", "text.pt"):
+        (folder / name).write_text("no model")
+    image = folder_tree / "bad" / "000.png"
+    copy_images(folder_tree / "bad", folder / "single", ["000.png"])
+    copy_images(folder_tree / "bad", folder / "unnamed" / "line A")
+    copy_images(folder_tree / "good", folder / "broken" / "good")
+    (folder / "broken" / "good" / "cut.png").write_bytes(image.read_bytes()[:999])
+    assert run(*(each.format(model=fitted.checkpoint, image=image) for each in arguments)) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+    assert not any(folder.glob("results/*"))
+
+
+def test_normality_alone_is_trained_from_good_and_bad_folders(
+    folder_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("good", "bad"):
+        copy_images(folder_tree / kind, folder / "parts" / kind)
+    (folder / "results" / "parts").mkdir(parents=True)
+    (folder / "results" / "parts" / "own.txt").touch()
+    assert run("train", "parts", "--minutes", "0", *TINY) == 0
+    output, errors = capfd.readouterr()
+    assert errors == ""
+    assert len(output.splitlines()) <= 40
+    results = folder / "results" / "parts_2"
+    assert "the results go to 'results/parts_2'" in output
+    assert "Next: slsg predict results/parts_2/model.ckpt" in output
+    assert {each.name for each in results.iterdir()} == {
+        *("model.ckpt", "scores.csv", "scores.jsonl", "maps", "heat_maps"),
+    }
+    images = read_scores(results)
+    bad = [image for image in images if image.anomalous]
+    assert sorted(Path(image.file).name for image in bad) == [f"{number:03d}.png" for number in range(4)]
+    assert len(images) - len(bad) == 1  # a fifth of eight
+    assert f"{sum(image.verdict == 'anomalous' for image in bad)} of 4 bad images found" in output
+    assert all("SegNet" not in image.opinions for image in images)
+    assert run("predict", results / "model.ckpt", *{image.file for image in images}, "--output", "again") == 0
+    again = {image.file: image.score for image in read_scores(folder / "again")}
+    assert again == pytest.approx({image.file: image.score for image in images}, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tree", ["mvtec_ad_tree", "mvtec_loco_tree"])
+def test_trees_are_recognised_and_training_ends_in_time(
+    tree: str, request: pytest.FixtureRequest, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start = time.monotonic()
+    root = request.getfixturevalue(tree)
+    assert run("train", root / "part", "--minutes", "0.25", "--output", "out", *TINY) == 0
+    assert time.monotonic() - start < 15 * 1.1
+    output = capfd.readouterr().out
+    assert ("MVTec LOCO" if "loco" in tree else "MVTec AD") in output
+    iterations = int(re.search(r"trained for (\d+) iterations", output)[1])
+    assert iterations >= 100
+    images = read_scores(folder / "out")
+    assert sum(not image.anomalous for image in images) == 3
+    assert all("SegNet" in image.opinions for image in images)
+
+
+def test_where_there_is_no_time_normality_judges_alone(
+    folder_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", folder_tree / "good", "--minutes", "0.01", "--output", "out", *TINY) == 0
+    assert "no time for SegNet" in capfd.readouterr().out
+    (image,) = read_scores(folder / "out")
+    assert "SegNet" not in image.opinions
+    assert "places" in image.opinions
+
+
+def test_the_users_own_length_wins(folder_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own = ("--model.pretraining.epochs", "1", "--model.optimizer.iterations", "2")
+    assert run("train", folder_tree / "good", "--schedule", "paper", "--output", "out", *own, *TINY) == 0
+    assert "for 1 epochs and then 2 iterations" in capfd.readouterr().out
+    assert "SegNet" in read_scores(folder / "out")[0].opinions
+    hyper_parameters = torch.load(folder / "out" / "model.ckpt", weights_only=True)["hyper_parameters"]
+    assert hyper_parameters["seed"] == 0
+    assert hyper_parameters["calibration"]["false_alarm_rate"] == 0.05
+
+
+def test_the_machine_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor") == 0
+    output = capsys.readouterr().out
+    for word in ("Python 3.", "anomalib 2.", "Devices: ", "bfloat16: ", "GB", "tf_efficientnet_lite0: found"):
+        assert word in output
+    assert "Self test: a tiny model was fitted" in output
+    assert not any(folder.iterdir())
+
+
+def test_other_commands_are_passed_on(folder_tree: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run("preview", "--images", folder_tree / "good", "--output", "sheet.png", "--size", "32", "--count", "1") == 0
+    )
+    assert (folder / "sheet.png").is_file()
+    with pytest.raises(SystemExit) as ended:
+        run("evaluate", "--dataset", "nowhere", "--category", "part", "--anomaly_maps", "nowhere")
+    assert ended.value.code == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("--help")
+    output = capsys.readouterr().out
+    assert all(name in output for name in ("train", "predict", "export", "evaluate", "preview", "doctor"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["openvino", "onnx", "torch"])
+def test_exports_judge_as_the_checkpoint_does(
+    kind: str, fitted: object, folder_tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUST_REMOTE_CODE", "1")
+    assert run("export", fitted.checkpoint, "--format", kind, "--output", "exported") == 0
+    (exported,) = (file for file in (folder / "exported").iterdir() if file.suffix in {".xml", ".onnx", ".pt"})
+    for model, output in ((fitted.checkpoint, "one"), (exported, "other")):
+        assert run("predict", model, folder_tree / "bad", "--output", output) == 0
+    one, other = ({Path(image.file).name: image for image in read_scores(folder / name)} for name in ("one", "other"))
+    assert one.keys() == other.keys()
+    for name, image in one.items():
+        assert other[name].score == pytest.approx(image.score, abs=2e-2)  # SegNet may be rounded to bfloat16
+        assert other[name].verdict == image.verdict
+        assert other[name].model != image.model
+    if kind == "openvino":
+        from anomalib.deploy import OpenVINOInferencer
+
+        inferencer = OpenVINOInferencer(exported, device="CPU")
+        for image in other.values():
+            assert image.score == pytest.approx(inferencer.predict(image.file).pred_score.item(), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_exports_of_8_bits_judge_nearly_as_the_checkpoint_does(fitted: object, folder_tree: Path, folder: Path) -> None:
+    images = folder_tree / "good"
+    assert (
+        run("export", fitted.checkpoint, "--format", "openvino", "--int8", "--calibrate", images, "--output", "x") == 0
+    )
+    for model, output in ((fitted.checkpoint, "one"), ("x/model.xml", "other")):
+        assert run("predict", model, images, "--output", output) == 0
+    for one, other in zip(read_scores(folder / "one"), read_scores(folder / "other"), strict=True):
+        assert other.score == pytest.approx(one.score, abs=3e-2)
