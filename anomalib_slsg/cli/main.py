@@ -6,13 +6,14 @@ from importlib import import_module
 
 from jsonargparse import ArgumentParser
 
-from anomalib_slsg.cli import doctor, export, predict, train
+from anomalib_slsg.cli import doctor, export, predict, report, train
 from anomalib_slsg.cli.console import quiet
 from anomalib_slsg.data.reading import read_deep_images
 
 COMMANDS = {
     "train": (train, "learn from a folder of images of good parts"),
     "predict": (predict, "judge images with a trained model"),
+    "report": (report, "write a page of what was found"),
     "export": (export, "write a model for other programs"),
     "doctor": (doctor, "say what this machine has, and try a tiny model"),
 }

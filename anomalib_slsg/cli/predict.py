@@ -1,5 +1,6 @@
 """``slsg predict``: judges images with a model of any kind."""
 
+import time
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -27,15 +28,18 @@ def run(options: Namespace) -> int:
     """
     from anomalib_slsg.cli.judging import common_folder, find_images, judge_images
     from anomalib_slsg.cli.models import TrainedModel
+    from anomalib_slsg.cli.report import describe_run
 
     given: list[Path] = options.images
     images = find_images(given)
     model = TrainedModel(options.model)
     first = given[0].resolve()
     output = new_folder(options.output or Path("results") / (first.name if first.is_dir() else first.stem))
+    start = time.monotonic()
     judged, broken = judge_images(model, images, common_folder(given), output)
+    describe_run(output, options.model, time.monotonic() - start)
     anomalous = sum(image.verdict == "anomalous" for image in judged)
-    print(f"{anomalous} of {len(judged)} images are anomalous. Scores, maps and heat maps are in '{output}'.")
+    print(f"{anomalous} of {len(judged)} images are anomalous. See '{output}'; a page of it: slsg report {output}")
     for sentence in broken:
         print(f"Not judged: {sentence}")
     if broken:

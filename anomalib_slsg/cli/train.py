@@ -55,7 +55,10 @@ def run(options: Namespace) -> int:
     from anomalib_slsg.cli.data import find_data
     from anomalib_slsg.cli.judging import common_folder, judge_images
     from anomalib_slsg.cli.models import TrainedModel
+    from anomalib_slsg.cli.report import describe_run
     from anomalib_slsg.data.training_images import kept_for_calibration
+    from anomalib_slsg.options import plain
+    from anomalib_slsg.report.html import write_report
 
     if options.schedule is not None and options.minutes is not None:
         raise ValueError("--minutes and --schedule contradict each other; give one of them")
@@ -95,8 +98,13 @@ def run(options: Namespace) -> int:
         print(line)
     if model.model.calibration.fitted:
         print(model.model.calibration.sentence())
+    calibration = model.model.calibration
+    card = {"calibration": calibration.card()} if calibration.fitted else {}
+    chosen = plain({**dataclasses.asdict(model.options), "image_size": options.image_size})
+    describe_run(output, output / checkpoint.name, time.monotonic() - start, options=chosen, **card)
+    write_report(output)
     print(f"This took {(time.monotonic() - start) / 60:.1f} minutes. In '{output}':")
-    print(f"  model      {checkpoint.name}\n  table      scores.csv\n  heat maps  heat_maps/")
+    print(f"  model      {checkpoint.name}\n  report     report.html\n  table      scores.csv\n  heat maps  heat_maps/")
     print(f"Next: slsg predict {output / checkpoint.name} NEW_IMAGES")
     return 0
 
