@@ -41,7 +41,9 @@ class _Once(logging.Filter):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Show warnings of this package, on standard error, and errors only of the libraries below it."""
-    import anomalib.engine  # noqa: F401  # the libraries set their loggers up when they are imported
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import anomalib.engine  # noqa: F401  # the libraries set their loggers up when they are imported
 
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Once())

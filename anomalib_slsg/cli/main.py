@@ -8,7 +8,6 @@ from jsonargparse import ArgumentParser
 
 from anomalib_slsg.cli import doctor, export, predict, report, train
 from anomalib_slsg.cli.console import quiet
-from anomalib_slsg.data.reading import read_deep_images
 
 COMMANDS = {
     "train": (train, "learn from a folder of images of good parts"),
@@ -32,11 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 after an error, which is one line on standard error.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    with quiet():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(given: list[str]) -> int:
+    from anomalib_slsg.data.reading import read_deep_images
+
     parser = ArgumentParser(prog="slsg", description="Anomaly detection that learns from images of good parts.")
     if given and given[0] in OTHERS:
-        with quiet():
-            import_module(OTHERS[given[0]][0]).main(given[1:])
+        import_module(OTHERS[given[0]][0]).main(given[1:])
         return 0
     commands = parser.add_subcommands()
     for name, (module, description) in COMMANDS.items():
@@ -48,9 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_subcommand(name, ArgumentParser(description=description), help=description)
     options = parser.parse_args(given)
     try:
-        with quiet():
-            read_deep_images()
-            return COMMANDS[options.subcommand][0].run(options[options.subcommand])
+        read_deep_images()
+        return COMMANDS[options.subcommand][0].run(options[options.subcommand])
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
