@@ -18,6 +18,9 @@ from anomalib_slsg.cli.main import main
 from anomalib_slsg.report.judged import read_scores
 from tests.support.trees import copy_images
 
+# the command replaces anomalib's readers for its whole process, which later tests are to have again
+pytestmark = pytest.mark.usefixtures("plain_reading")
+
 TINY = [
     *("--image_size", "32", "--model.backbone", "test_efficientnet", "--model.encoder_weights", "null"),
     *("--model.normality.backbone", "test_efficientnet", "--model.normality.encoder_weights", "null"),

@@ -106,7 +106,7 @@ def _trainer(folder: Path, options: PretrainingOptions, keep: bool = False, **ar
     watch = RunWatch()
     callbacks: list[Callback] = [watch, GenerativePretraining(options, watch)]
     if keep:
-        callbacks.append(ModelCheckpoint(folder / "weights", save_top_k=0))
+        callbacks.append(ModelCheckpoint(folder / "weights"))
     defaults = {"max_steps": 1, "enable_model_summary": False, "enable_checkpointing": keep, **arguments}
     return quiet_trainer(default_root_dir=folder, callbacks=callbacks, **defaults)
 

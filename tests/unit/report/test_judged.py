@@ -37,6 +37,13 @@ def test_spreadsheets_get_a_line_for_each_image(tmp_path: Path) -> None:
     assert rows[1]["box"] == ""
 
 
+def test_names_that_are_no_text_come_back(tmp_path: Path) -> None:
+    """As Python gives those of other encodings."""
+    images = [Judged("new/\udcff.png", "", 0.5, "abc")]
+    write_scores(images, tmp_path)
+    assert read_scores(tmp_path) == images
+
+
 def test_folders_without_a_table_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"has no scores\.jsonl"):
         read_scores(tmp_path)
