@@ -4,13 +4,13 @@ import contextlib
 import io
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jsonargparse import ArgumentParser, Namespace
 
-PACKAGES = ("anomalib-slsg", "anomalib", "torch", "lightning", "timm", "openvino", "onnxruntime")
+from anomalib_slsg.cli.report import versions
+
 IMAGES, SIDE = 12, 64  # of the self test
 SELF_TEST = (
     *("--minutes", "0", "--image_size", str(SIDE), "--model.backbone", "test_resnet"),
@@ -37,7 +37,7 @@ def run(_options: Namespace) -> int:
     from anomalib_slsg.utils.precision import fast_autocast
 
     print(f"Python {platform.python_version()}, {platform.platform()}")
-    print(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     print(f"Devices: {', '.join([*devices, f'processor with {torch.get_num_threads()} threads'])}")
     fast = isinstance(fast_autocast(torch.zeros(1)), torch.autocast)
@@ -77,10 +77,3 @@ def draw_images(folder: Path) -> None:
         cv2.circle(image, (SIDE // 2, SIDE // 2), SIDE // 4, (60, 120, 40), -1)
         noisy = (image + generator.normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
         (folder / f"{number}.png").write_bytes(cv2.imencode(".png", noisy)[1].tobytes())
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

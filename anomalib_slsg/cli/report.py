@@ -1,7 +1,7 @@
 """``slsg report``: one page of what was found, from the folder that ``train`` or ``predict`` has written."""
 
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from anomalib_slsg.utils.files import write_atomically
 
-PACKAGES = ("anomalib-slsg", "anomalib", "torch", "lightning", "timm")
+PACKAGES = ("anomalib-slsg", "anomalib", "torch", "lightning", "timm", "openvino", "onnxruntime")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -43,6 +43,18 @@ def describe_run(folder: Path, model: Path, seconds: float, **sections: Any) -> 
         **sections: Further ones, by name: options, the card of the calibration.
     """
     facts = {"model": model.name, "minutes": round(seconds / 60, 2)}
-    content = {"run": facts, "versions": {name: version(name) for name in PACKAGES}, **sections}
+    content = {"run": facts, "versions": versions(), **sections}
     text = json.dumps(content, indent=2, default=str)
     write_atomically(folder / "run.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on, ``not installed`` for what is missing."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

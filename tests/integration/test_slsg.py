@@ -16,6 +16,7 @@ from anomalib.engine import Engine
 from anomalib_slsg import Slsg
 from anomalib_slsg.cli.main import main
 from anomalib_slsg.report.judged import read_scores
+from tests.support.reports import write_judged_folder
 from tests.support.trees import copy_images
 
 # the command replaces anomalib's readers for its whole process, which later tests are to have again
@@ -265,3 +266,11 @@ def test_exports_of_8_bits_judge_nearly_as_the_checkpoint_does(fitted: object, f
         assert run("predict", model, images, "--output", output) == 0
     for one, other in zip(read_scores(folder / "one"), read_scores(folder / "other"), strict=True):
         assert other.score == pytest.approx(one.score, abs=3e-2)
+
+
+def test_the_command_says_where_the_report_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_judged_folder(tmp_path, good=1, bad=0, unknown=0)
+    assert main(["report", str(tmp_path)]) == 0
+    assert re.search(r"report\.html'\.$", capsys.readouterr().out.strip())
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "has no scores.jsonl" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """The report's page: what it shows, how large it is, and what it makes of odd names and missing files."""
 
 import json
-import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_slsg.report.__main__ import main
 from anomalib_slsg.report.html import write_report
 from anomalib_slsg.report.judged import Judged, write_scores
 from tests.support.reports import write_judged_folder
@@ -170,12 +168,3 @@ def test_tables_that_are_empty_or_of_several_thresholds_are_refused(tmp_path: Pa
     write_scores([Judged("a.png", "", 0.5, "0a"), Judged("b.png", "", 0.5, "0a", threshold=0.4)], tmp_path)
     with pytest.raises(ValueError, match="2 thresholds"):
         write_report(tmp_path)
-
-
-def test_the_command_says_where_the_report_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_judged_folder(tmp_path, good=1, bad=0, unknown=0)
-    main([str(tmp_path)])
-    assert re.search(r"report\.html$", capsys.readouterr().out.strip())
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "nothing")])
-    assert "has no scores.jsonl" in capsys.readouterr().err
