@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import deque
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -9,52 +10,62 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from anomalib_slsg.data.training_images import kept_for_calibration
 from anomalib_slsg.lightning_model import Slsg
 from anomalib_slsg.options import plain
+from anomalib_slsg.training.optimizer import half_cosine
 from anomalib_slsg.training.schedule import limit_training
 
-TIMED = 4  # steps; the first, which starts everything up, is not among them
+TIMED = 4  # steps, before the length is first planned; the one that starts everything up is not among them
+REMEMBERED = 50  # steps whose time counts: the machine may get other work, or be rid of it
 LEAST_ITERATIONS = 100  # of SegNet; fewer teach it too little to be asked
-SLACK = 1.1  # steps are slower where the machine has other work
 WRITING = 0.05  # seconds for the pictures of a test image
 CLOSING = 5.0  # seconds for files
 
 
 class TimeBudget(Callback):
-    """Measures the first steps, and sets the length of the training by them. Normality has been fitted by then.
+    """Plans the length of SegNet's training by the time that its steps take, anew after each of them.
+
+    Normality has been fitted by then. The learning rate falls to zero over the length that is planned.
 
     Args:
         deadline: When everything is to be over, on the clock ``time.monotonic``.
         tests: How many images are judged afterwards.
 
     Attributes:
-        iterations: How many there are; 0 if SegNet is left out.
+        iterations: How many are planned in the end; 0 if SegNet is left out, or nothing is planned yet.
     """
 
     def __init__(self, deadline: float, tests: int) -> None:
         self._deadline, self._tests = deadline, tests
-        self._ends: list[float] = []
+        self._ends: deque[float] = deque(maxlen=REMEMBERED + 1)
+        self._after_an_epoch = self._afterwards = 0.0
+        self._most = 0
         self.iterations = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure, and decide after a few steps."""
+        """Measure, and plan after a few steps."""
         assert isinstance(pl_module, Slsg)
         self._ends.append(time.monotonic())
-        if len(self._ends) != TIMED + 1:
+        timed = len(self._ends) - 1
+        if timed < TIMED:
             return
-        a_step = SLACK * (self._ends[-1] - self._ends[0]) / TIMED
-        an_image = self._time_of_image(pl_module, batch)
-        kept = len(kept_for_calibration(len(trainer.datamodule.train_data)))  # type: ignore[attr-defined]
-        every_step = a_step + an_image * kept / max(1, int(trainer.num_training_batches))  # calibrated in each epoch
-        left = self._deadline - time.monotonic() - CLOSING - self._tests * (an_image + WRITING)
-        iterations = min(trainer.max_steps, trainer.global_step + max(0, int(left / every_step)))
-        if iterations >= LEAST_ITERATIONS:
-            self.iterations = iterations
-            limit_training(trainer, -1, iterations)
-            trainer.strategy.setup_optimizers(trainer)  # the learning rate falls over this length
-        else:
+        if not self.iterations:
+            an_image = self._time_of_image(pl_module, batch)
+            self._after_an_epoch = an_image * len(kept_for_calibration(len(trainer.datamodule.train_data)))  # type: ignore[attr-defined]
+            self._afterwards = CLOSING + self._tests * (an_image + WRITING)
+            self._most = trainer.max_steps
+        a_step = (self._ends[-1] - self._ends[0]) / timed + self._after_an_epoch / max(1, trainer.num_training_batches)
+        left = max(0.0, self._deadline - time.monotonic() - self._afterwards)
+        iterations = min(self._most, trainer.global_step + int(left / a_step))
+        if iterations < LEAST_ITERATIONS:
             leave_out_segnet(pl_module)
-            limit_training(trainer, -1, trainer.global_step)
+            iterations = trainer.global_step
+            self.iterations = 0
+        else:
+            self.iterations = iterations
+        limit_training(trainer, -1, iterations)
+        for each in trainer.lr_scheduler_configs:
+            each.scheduler.lr_lambdas = [half_cosine(iterations)]  # type: ignore[union-attr]
 
     def _time_of_image(self, model: Slsg, batch: Any) -> float:
         model.model.eval()

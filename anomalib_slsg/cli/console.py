@@ -6,10 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import Progress
-
-from anomalib_slsg.utils.progress import progress_bar
+from rich import reconfigure
 
 NOISY = (
     "anomalib",
@@ -40,7 +37,7 @@ class _Once(logging.Filter):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show warnings of this package, on standard error, and errors only of the libraries below it."""
+    """Show warnings of this package, on standard error as all bars are, and only errors of the libraries below it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import anomalib.engine  # noqa: F401  # the libraries set their loggers up when they are imported
@@ -55,22 +52,14 @@ def quiet() -> Iterator[None]:
     own.propagate = False  # anomalib's root handler would say everything again
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    reconfigure(stderr=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        reconfigure()
         own.setLevel(level)
         own.propagate, own.handlers = propagates, handlers
         for name, earlier in before.items():
             logging.getLogger(name).setLevel(earlier)
-
-
-def is_terminal() -> bool:
-    """Tell whether somebody is looking, so that bars may move."""
-    return sys.stderr.isatty()
-
-
-def bar() -> Progress:
-    """Make a progress bar on standard error, where it is a terminal."""
-    return progress_bar(is_terminal(), transient=True, console=Console(stderr=True))

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import torch
 
-from anomalib_slsg.cli.console import bar
 from anomalib_slsg.cli.models import Found, TrainedModel
 from anomalib_slsg.report.judged import Judged, write_scores
 from anomalib_slsg.utils.files import write_atomically
 from anomalib_slsg.utils.images import list_images, read_rgb
+from anomalib_slsg.utils.progress import progress_bar
 
 MAPS, PICTURES = "maps", "heat_maps"
 BLEND = 0.4  # share of the colours in a picture
@@ -66,7 +66,7 @@ def judge_images(
         What was found, and what could not be read.
     """
     judged, broken = [], []
-    with bar() as progress:
+    with progress_bar(transient=True) as progress:
         for path in progress.track(images, description="Judging"):
             try:
                 rgb = read_rgb(path)

@@ -1,5 +1,6 @@
 """The command line ``slsg``; each subcommand has a file of its own."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line; that of the process if left out.
 
     Returns:
-        The exit code: 0, or 2 after an error, which is one line on standard error.
+        The exit code: 0, or 2 after an error and 130 after Ctrl-C, which are one line on standard error each.
     """
     with quiet():
         return _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -57,6 +58,9 @@ def _run(given: list[str]) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

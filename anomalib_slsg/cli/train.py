@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from anomalib_slsg.cli.console import is_terminal
 from anomalib_slsg.cli.folders import new_folder
 from anomalib_slsg.utils.validation import check_number
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MINUTES = 10.0
 SCHEDULES = {"short": (5, 500), "paper": (40, 3500)}  # epochs of pre-training, iterations of SegNet
+RUN = "run"  # where the trainer writes; removed at the end
 OWN: set[str | int] = {"image_size", "pre_processor", "post_processor", "evaluator", "visualizer"}  # not below --model
 
 
@@ -35,6 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--schedule", choices=tuple(SCHEDULES), default=None, help="a length in steps, not in minutes")
     parser.add_argument("--false_alarm_rate", type=float, default=0.05, help="share of good parts that may be rejected")
     parser.add_argument("--image_size", type=int, default=256, help="side in pixels that the model looks at")
+    parser.add_argument("--ckpt_path", type=Path, default=None, help="what a stopped training has left, to go on from")
     parser.add_class_arguments(Slsg, "model", instantiate=False, skip=OWN)
 
 
@@ -56,6 +58,7 @@ def run(options: Namespace) -> int:
     from anomalib_slsg.cli.judging import common_folder, judge_images
     from anomalib_slsg.cli.models import TrainedModel
     from anomalib_slsg.cli.report import describe_run
+    from anomalib_slsg.cli.run_progress import RunProgress
     from anomalib_slsg.data.training_images import kept_for_calibration
     from anomalib_slsg.options import plain
     from anomalib_slsg.report.html import write_report
@@ -67,33 +70,37 @@ def run(options: Namespace) -> int:
     model = make_model(options, minutes)
     images = find_data(options.folder)
     print(images.sentence)
-    output = new_folder(options.output or Path("results") / options.folder.resolve().name)
+    state: Path | None = options.ckpt_path
+    wanted = options.output or Path("results") / options.folder.resolve().name
+    output = new_folder(wanted) if state is None else _folder_of(state)
     by_time = options.schedule is None and model.options.optimizer.iterations == SCHEDULES["paper"][1]
     budget = TimeBudget(start + 60 * minutes, len(images.test)) if by_time else None
     engine = Engine(
-        default_root_dir=output / "run",
+        default_root_dir=output / RUN,
         logger=False,
-        enable_progress_bar=is_terminal(),
         enable_model_summary=False,
-        callbacks=[] if budget is None else [budget],
+        callbacks=[RunProgress(budget), *([] if budget is None else [budget])],
     )
     kept = len(kept_for_calibration(len(images.datamodule.train_data)))
     print(f"Training {_length(model, minutes if by_time else None)}; {kept} good images are kept for the threshold.")
     try:
-        engine.fit(model, datamodule=images.datamodule)
-    except (ValueError, OSError):
+        engine.fit(model, datamodule=images.datamodule, ckpt_path=state)
+    except BaseException as error:
         if not any(output.rglob("*.ckpt")):  # from which the training could go on
             shutil.rmtree(output)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                print("Stopped before there was anything to save.", file=sys.stderr)
         raise
     checkpoint = Path(engine.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
     for file in checkpoint.parent.iterdir():
         shutil.move(file, output / file.name)
-    shutil.rmtree(output / "run")
+    shutil.rmtree(output / RUN)
     judged, broken = judge_images(
         TrainedModel(output / checkpoint.name), list(images.test), common_folder(list(images.test)), output, images.test
     )
     if budget is not None:
-        print(f"SegNet was trained for {budget.iterations} iterations." if budget.iterations else LEFT_OUT)
+        trained = f"SegNet was trained for {engine.trainer.global_step} iterations."
+        print(trained if model.model.segments else LEFT_OUT)
     for line in [*results(judged), *(f"Not judged: {sentence}" for sentence in broken)]:
         print(line)
     if model.model.calibration.fitted:
@@ -156,12 +163,18 @@ def results(judged: "Iterable[Judged]") -> list[str]:
     ]
 
 
+def _folder_of(state: Path) -> Path:
+    """The folder of results whose training has left a state."""
+    run = next((each for each in state.parents if each.name == RUN), None)
+    if run is None or not state.is_file():
+        raise ValueError(f"--ckpt_path '{state}' is not what a stopped 'slsg train' has left")
+    return run.parent
+
+
 def _length(model: "Slsg", minutes: float | None) -> str:
     epochs, iterations = model.options.pretraining.epochs, model.options.optimizer.iterations
     if iterations == 0:
         return "normality alone, as fast as possible"
-    return (
-        f"for about {minutes:g} minutes"
-        if minutes
-        else f"for {epochs} epochs and then {iterations} iterations of SegNet"
-    )
+    if minutes:
+        return f"for about {minutes:g} minutes"
+    return f"{f'for {epochs} epochs of pre-training and then ' if epochs else 'for '}{iterations} iterations of SegNet"

@@ -1,7 +1,7 @@
 """SegNet's optimiser: SGD (section 4.2) with cosine annealing to zero (not in the paper)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,5 +56,10 @@ def sgd_with_cosine(
     optimizer = SGD(trainable, lr=options.learning_rate, momentum=options.momentum, weight_decay=options.weight_decay)
     total = max(1, int(steps) if math.isfinite(steps) else options.iterations)
     # CosineAnnealingLR restores its old length from checkpoints: the rate would rise again in prolonged training
-    scheduler = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(step / total, 1))) / 2)
+    scheduler = LambdaLR(optimizer, half_cosine(total))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def half_cosine(total: int) -> Callable[[int], float]:
+    """Make a schedule's factor of the learning rate, which falls from 1 to 0 over ``total`` steps."""
+    return lambda step: (1 + math.cos(math.pi * min(step / total, 1))) / 2

@@ -191,6 +191,7 @@ def _remove(folder: Path, names: set[str]) -> None:
 
 def _command(file: Path) -> str:
     program, *arguments = sys.argv
-    if Path(program).stem == "anomalib" and arguments:
-        return shlex.join(["anomalib", "fit", *arguments[1:], "--ckpt_path", str(file)])
+    going_on = {"anomalib": "fit", "slsg": "train"}.get(Path(program).stem)
+    if going_on and arguments:
+        return shlex.join([Path(program).stem, going_on, *arguments[1:], "--ckpt_path", str(file)])
     return f"engine.fit(model, datamodule=datamodule, ckpt_path={str(file)!r})"
