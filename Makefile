@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CATEGORY ?= bottle
 
-.PHONY: install demo test test-fast lint results clean
+.PHONY: install demo test test-fast lint results docs clean
 
 install: $(INSTALLED)
 
@@ -13,7 +13,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else f"Python 3.10-3.13 is needed, this is {v[0]}.{v[1]}; set PYTHON, for instance: make PYTHON=python3.11 install")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark,openvino]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,benchmark,openvino]'
 	touch $(INSTALLED)
 
 demo: install
@@ -39,5 +39,10 @@ test-fast: install
 results: install
 	$(BIN)/python -m benchmarks.common.tables
 
+# the documents as a site, in the folder site/; with --quiet, --strict would see no warnings
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open site/index.html"
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

@@ -40,7 +40,9 @@ class NormalityOptions(Options):
     group: ClassVar[str] = "normality"
     backbone: str = "tf_efficientnet_lite0"
     encoder_weights: str | None = "imagenet"
-    measures: tuple[str, ...] = field(default=MEASURES, metadata={"check": _check_measures})
+    measures: tuple[str, ...] = field(
+        default=MEASURES, metadata={"check": _check_measures, "allowed": f"a list of {', '.join(MEASURES)}"}
+    )
 
 
 @dataclass(frozen=True)

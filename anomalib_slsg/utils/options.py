@@ -11,7 +11,10 @@ from anomalib_slsg.utils.validation import check_choice, check_number, check_num
 
 @dataclass(frozen=True)
 class Options:
-    """Base class of option groups. Fields made by the functions below are checked; plain fields are not."""
+    """Base class of option groups. Fields made by the functions below are checked; plain fields are not.
+
+    The metadata ``allowed`` of a field says what it may be, for the page of options.
+    """
 
     group: ClassVar[str]  # its name on the command line
 
@@ -43,7 +46,8 @@ def number(default: float, interval: str, *, optional: bool = False) -> Any:
     def check_or_none(name: str, value: object) -> Any:
         return None if value is None and optional else check(name, value)
 
-    return field(default=default, metadata={"check": check_or_none})
+    allowed = f"{interval} or null" if optional else interval
+    return field(default=default, metadata={"check": check_or_none, "allowed": allowed})
 
 
 def numbers(default: tuple[float, ...], interval: str, *, ascending: bool = False) -> Any:
@@ -59,7 +63,7 @@ def numbers(default: tuple[float, ...], interval: str, *, ascending: bool = Fals
     """
     whole = all(isinstance(each, int) for each in default)
     check = partial(check_numbers, number=len(default), interval=interval, whole=whole, ascending=ascending)
-    return field(default=default, metadata={"check": check})
+    return field(default=default, metadata={"check": check, "allowed": interval})
 
 
 def choice(default: object, choices: Sequence[object]) -> Any:
@@ -72,4 +76,5 @@ def choice(default: object, choices: Sequence[object]) -> Any:
     Returns:
         The field.
     """
-    return field(default=default, metadata={"check": partial(check_choice, choices=choices)})
+    check = partial(check_choice, choices=choices)
+    return field(default=default, metadata={"check": check, "allowed": ", ".join(map(str, choices))})

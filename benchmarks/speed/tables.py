@@ -7,7 +7,7 @@ from benchmarks.common.markdown import fixed, markdown_table
 from benchmarks.common.paths import RESULTS
 from benchmarks.speed.measurements import Measurement, read_measurements
 
-FIRST_MACHINE = "AMD EPYC, "  # what the name of the machine that RESULTS.md measured on begins with
+FIRST_MACHINE = "AMD EPYC, "  # what the name of the machine that docs/results.md names begins with
 SIDE = 256
 MODELS = (
     "STFPM",

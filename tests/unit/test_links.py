@@ -11,6 +11,7 @@ DOCUMENTS = [
     *ROOT.glob("*.md"),
     *(path for folder in ("anomalib_slsg", "benchmarks", "configs", "docs") for path in (ROOT / folder).rglob("*.md")),
 ]
+MADE = ROOT / "docs" / "options.md"  # when the site is built, which checks links to it; see test_site.py
 
 
 def anchors(document: Path) -> set[str]:
@@ -25,6 +26,8 @@ def test_relative_links(document: Path) -> None:
     for link in links:
         name, _, anchor = link.partition("#")
         target = (document.parent / name).resolve() if name else document
+        if target == MADE and document.is_relative_to(MADE.parent):
+            continue
         assert target.exists(), f"{document.name} links to {link}, which is not there"
         assert not anchor or anchor in anchors(target), f"{document.name} links to {link}, which has no such heading"
 

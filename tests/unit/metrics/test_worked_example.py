@@ -1,4 +1,4 @@
-"""The example that the metrics' README works out by hand."""
+"""The example that docs/loco_metrics.md works out by hand."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-def test_example_of_the_readme() -> None:
+def test_example_of_the_page() -> None:
     mask_a, mask_b = np.zeros((2, 1, 10), bool)
     mask_a[0, :4] = mask_b[0, 4:6] = True
     scores = np.array([[0.9, 0.8, 0.3, 0.1, 0.7, 0.2, 0.6, 0.2, 0.1, 0.1]])
