@@ -17,8 +17,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 demo: install
-	$(BIN)/anomalib train --config configs/quickstart.yaml --data.category $(CATEGORY)
-	@echo "Heat maps: results/Slsg/SyntheticLOCO/$(CATEGORY)/latest/images"
+	$(BIN)/python -m anomalib_slsg.synthetic_loco --category $(CATEGORY)
+	$(BIN)/slsg train datasets/SyntheticLOCO/$(CATEGORY) --minutes 4 --output results/demo
 
 lint: install
 	$(BIN)/ruff check .
