@@ -7,9 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FOLDERS = ("anomalib_slsg", "benchmarks", "configs", "docs", "examples")
 DOCUMENTS = [
     *ROOT.glob("*.md"),
-    *(path for folder in ("anomalib_slsg", "benchmarks", "configs", "docs") for path in (ROOT / folder).rglob("*.md")),
+    *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")),
 ]
 MADE = ROOT / "docs" / "options.md"  # when the site is built, which checks links to it; see test_site.py
 
