@@ -9,12 +9,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from anomalib_slsg.data.training_images import kept_for_calibration
 from anomalib_slsg.lightning_model import Slsg
 from anomalib_slsg.options import plain
+from anomalib_slsg.report.photographs import MOST
 from anomalib_slsg.training.schedule import limit_training
 
 TIMED = 4  # steps; the first, which starts everything up, is not among them
 LEAST_ITERATIONS = 100  # of SegNet; fewer teach it too little to be asked
 SLACK = 1.1  # steps are slower where the machine has other work
 WRITING = 0.05  # seconds for the pictures of a test image
+LOOKING = 0.03  # seconds for the report's look at a training image
 CLOSING = 5.0  # seconds for files
 
 
@@ -44,9 +46,11 @@ class TimeBudget(Callback):
             return
         a_step = SLACK * (self._ends[-1] - self._ends[0]) / TIMED
         an_image = self._time_of_image(pl_module, batch)
-        kept = len(kept_for_calibration(len(trainer.datamodule.train_data)))  # type: ignore[attr-defined]
+        normal = len(trainer.datamodule.train_data)  # type: ignore[attr-defined]
+        kept = len(kept_for_calibration(normal))
         every_step = a_step + an_image * kept / max(1, int(trainer.num_training_batches))  # calibrated in each epoch
-        left = self._deadline - time.monotonic() - CLOSING - self._tests * (an_image + WRITING)
+        afterwards = CLOSING + LOOKING * min(MOST, normal) + self._tests * (an_image + WRITING)
+        left = self._deadline - time.monotonic() - afterwards
         iterations = min(trainer.max_steps, trainer.global_step + max(0, int(left / every_step)))
         if iterations >= LEAST_ITERATIONS:
             self.iterations = iterations

@@ -16,6 +16,7 @@ from anomalib.engine import Engine
 from anomalib_slsg import Slsg
 from anomalib_slsg.cli.main import main
 from anomalib_slsg.report.judged import read_scores
+from anomalib_slsg.report.training_images import read_training_images
 from tests.support.reports import write_judged_folder
 from tests.support.trees import copy_images
 
@@ -155,16 +156,27 @@ def test_normality_alone_is_trained_from_good_and_bad_folders(
     assert "Next: slsg predict results/parts_2/model.ckpt" in output
     assert {each.name for each in results.iterdir()} == {
         *("model.ckpt", "scores.csv", "scores.jsonl", "run.json", "report.html", "maps", "heat_maps"),
+        *("training_images.jsonl", "normal_images.npz"),
     }
     images = read_scores(results)
     bad = [image for image in images if image.anomalous]
     assert sorted(Path(image.file).name for image in bad) == [f"{number:03d}.png" for number in range(4)]
     assert len(images) - len(bad) == 1  # a fifth of eight
     assert f"{sum(image.verdict == 'anomalous' for image in bad)} of 4 bad images found" in output
+    training = {Path(photograph.file): photograph.score for photograph in read_training_images(results)}
+    tested = {Path(image.file).absolute() for image in images}
+    assert training.keys() == set((folder / "parts" / "good").iterdir()) - tested
+    assert all(score is not None and 0 < score < 1 for score in training.values())
+    assert "the 7 training images" in (results / "report.html").read_text()
+    nearest = {Path(image.file).name: image.nearest for image in images if image.nearest is not None}
+    assert len(nearest) == sum(image.verdict == "anomalous" for image in images) > 0
+    assert set(map(Path, nearest.values())) <= training.keys()
     assert all("SegNet" not in image.opinions for image in images)
     assert run("predict", results / "model.ckpt", *{image.file for image in images}, "--output", "again") == 0
     again = {image.file: image.score for image in read_scores(folder / "again")}
     assert again == pytest.approx({image.file: image.score for image in images}, abs=1e-4)
+    alarms = [image for image in read_scores(folder / "again") if image.nearest is not None]
+    assert {Path(image.file).name: image.nearest for image in alarms} == nearest
     assert run("report", "again") == 0
     assert "The report is 'again/report.html'." in capfd.readouterr().out
     assert json.loads((results / "run.json").read_text())["options"]["optimizer"]["iterations"] == 0
