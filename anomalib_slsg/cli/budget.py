@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from anomalib_slsg.data.training_images import kept_for_calibration
 from anomalib_slsg.lightning_model import Slsg
 from anomalib_slsg.options import plain
+from anomalib_slsg.report.photographs import MOST
 from anomalib_slsg.training.optimizer import half_cosine
 from anomalib_slsg.training.schedule import limit_training
 
@@ -17,6 +18,7 @@ TIMED = 4  # steps, before the length is first planned; the one that starts ever
 REMEMBERED = 50  # steps whose time counts: the machine may get other work, or be rid of it
 LEAST_ITERATIONS = 100  # of SegNet; fewer teach it too little to be asked
 WRITING = 0.05  # seconds for the pictures of a test image
+LOOKING = 0.03  # seconds for the report's look at a training image
 CLOSING = 5.0  # seconds for files
 
 
@@ -51,8 +53,9 @@ class TimeBudget(Callback):
             return
         if not self.iterations:
             an_image = self._time_of_image(pl_module, batch)
-            self._after_an_epoch = an_image * len(kept_for_calibration(len(trainer.datamodule.train_data)))  # type: ignore[attr-defined]
-            self._afterwards = CLOSING + self._tests * (an_image + WRITING)
+            normal = len(trainer.datamodule.train_data)  # type: ignore[attr-defined]
+            self._after_an_epoch = an_image * len(kept_for_calibration(normal))
+            self._afterwards = CLOSING + LOOKING * min(MOST, normal) + self._tests * (an_image + WRITING)
             self._most = trainer.max_steps
         a_step = (self._ends[-1] - self._ends[0]) / timed + self._after_an_epoch / max(1, trainer.num_training_batches)
         left = max(0.0, self._deadline - time.monotonic() - self._afterwards)

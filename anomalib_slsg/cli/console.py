@@ -15,8 +15,7 @@ NOISY = (
     "lightning.fabric",
     "lightning_fabric",
     "timm",
-    "nncf",
-    "torch.onnx",
+    "torch",
     "onnxscript",
 )
 
@@ -52,6 +51,7 @@ def quiet() -> Iterator[None]:
     own.propagate = False  # anomalib's root handler would say everything again
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.disable(logging.INFO)  # nncf says hundreds of lines, and sets its own level when it is imported
     reconfigure(stderr=True)
     try:
         with warnings.catch_warnings():
@@ -59,6 +59,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         reconfigure()
+        logging.disable(logging.NOTSET)
         own.setLevel(level)
         own.propagate, own.handlers = propagates, handlers
         for name, earlier in before.items():

@@ -73,7 +73,8 @@ def judge_images(
             except (ValueError, OSError) as error:
                 broken.append(str(error))
                 continue
-            found = model(torch.from_numpy(rgb).permute(2, 0, 1).float() / 255)
+            image = torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
+            found = model(image)
             box, area = largest_region(found.anomaly_map, (rgb.shape[0], rgb.shape[1]))
             place = Path(os.path.relpath(path, common))
             folder = place.parent.as_posix()
@@ -93,6 +94,7 @@ def judge_images(
                     milliseconds=round(found.milliseconds, 3),
                     opinions=found.opinions,
                     heat_map=(Path(MAPS) / name).as_posix(),
+                    nearest=model.nearest(image) if found.score > model.threshold else None,
                 )
             )
     write_scores(judged, output)

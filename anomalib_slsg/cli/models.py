@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_slsg.lightning_model import Slsg
+from anomalib_slsg.normality.nearest import NAME, NormalExamples, summarise
 from anomalib_slsg.normality.options import MEASURES
 
 HASH_DIGITS = 12
@@ -42,7 +43,7 @@ class TrainedModel:
 
     Attributes:
         threshold: Score above which an image is anomalous.
-        hash: The first digits of the SHA-256 of the file; of an ``.xml``, of its weights, too.
+        hash: As of :func:`hash_of`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -62,14 +63,12 @@ class TrainedModel:
             raise FileNotFoundError(f"the model '{file}' does not exist")
         self.threshold = 0.5  # of exports that do not say it; of others that were given one, their labels tell
         self._opinions: dict[str, float] = {}
+        self._nearest: Callable[[Tensor], str | None] = lambda _image: None
+        self.hash = hash_of(file)
         try:
             self._call = kinds[file.suffix.lower()](file)
         except RuntimeError as error:
             raise ValueError(f"'{file}' is broken or no model of this kind ({_first_line(error)})") from error
-        digest = hashlib.sha256(file.read_bytes())
-        if (weights := file.with_suffix(".bin")).is_file() and file.suffix.lower() == ".xml":
-            digest.update(weights.read_bytes())
-        self.hash = digest.hexdigest()[:HASH_DIGITS]
 
     def __call__(self, image: Tensor) -> Found:
         """Judge an image (3, H, W) of any size, in [0, 1].
@@ -88,6 +87,14 @@ class TrainedModel:
         if said.pred_label is not None and bool(_array(said.pred_label).item()) != (found.score > self.threshold):
             raise ValueError("this export has a threshold of its own; judge with the checkpoint it was made of")
         return found
+
+    def nearest(self, image: Tensor) -> str | None:
+        """Find the training image that is most like an image (3, H, W).
+
+        Returns:
+            Its file; ``None`` for exports, and for checkpoints beside which no training images are noted.
+        """
+        return self._nearest(image[None])
 
     @torch.no_grad()
     def _judge(self, model: Slsg, images: Tensor) -> Any:
@@ -109,10 +116,27 @@ class TrainedModel:
         for name in MEASURES:
             if (measure := getattr(model.model.normality, name, None)) is not None:
                 measure.register_forward_hook(partial(self._note, name))
+        normality, prepare = model.model.normality, model.pre_processor or nn.Identity()
+        examples = None if normality is None else NormalExamples.read(file.with_name(NAME), self.hash)
+        if normality is not None and examples is not None:
+
+            def nearest(images: Tensor) -> str:
+                prepared = model.model.normalise(prepare(images.to(device)))
+                return examples.nearest(summarise(prepared, normality.backbone))
+
+            self._nearest = nearest
         return lambda images: self._judge(model, images.to(device))
 
     def _note(self, name: str, _measure: nn.Module, _inputs: Any, output: Any) -> None:
         self._opinions[name] = float((output[0] if isinstance(output, tuple) else output).item())
+
+
+def hash_of(file: Path) -> str:
+    """The first digits of the SHA-256 of a model's file; of an ``.xml``, of its weights, too."""
+    digest = hashlib.sha256(file.read_bytes())
+    if (weights := file.with_suffix(".bin")).is_file() and file.suffix.lower() == ".xml":
+        digest.update(weights.read_bytes())
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def checkpoint_in(file: Path) -> Slsg:

@@ -59,6 +59,7 @@ def run(options: Namespace) -> int:
     from anomalib_slsg.cli.models import TrainedModel
     from anomalib_slsg.cli.report import describe_run
     from anomalib_slsg.cli.run_progress import RunProgress
+    from anomalib_slsg.cli.training_images import TrainingImagesLook
     from anomalib_slsg.data.training_images import kept_for_calibration
     from anomalib_slsg.options import plain
     from anomalib_slsg.report.html import write_report
@@ -75,11 +76,12 @@ def run(options: Namespace) -> int:
     output = new_folder(wanted) if state is None else _folder_of(state)
     by_time = options.schedule is None and model.options.optimizer.iterations == SCHEDULES["paper"][1]
     budget = TimeBudget(start + 60 * minutes, len(images.test)) if by_time else None
+    look = TrainingImagesLook()
     engine = Engine(
         default_root_dir=output / RUN,
         logger=False,
         enable_model_summary=False,
-        callbacks=[RunProgress(budget), *([] if budget is None else [budget])],
+        callbacks=[RunProgress(budget), look, *([] if budget is None else [budget])],
     )
     kept = len(kept_for_calibration(len(images.datamodule.train_data)))
     print(f"Training {_length(model, minutes if by_time else None)}; {kept} good images are kept for the threshold.")
@@ -95,6 +97,7 @@ def run(options: Namespace) -> int:
     for file in checkpoint.parent.iterdir():
         shutil.move(file, output / file.name)
     shutil.rmtree(output / RUN)
+    look.write(output, output / checkpoint.name)
     judged, broken = judge_images(
         TrainedModel(output / checkpoint.name), list(images.test), common_folder(list(images.test)), output, images.test
     )

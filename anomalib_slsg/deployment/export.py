@@ -80,7 +80,7 @@ class ExportableModule(AnomalibModule):
         if input_size is None and not fixes_size(self.pre_processor):
             raise ValueError("nothing resizes this model's images to one size: give input_size, their height and width")
         size = sum(tensor.nbytes for tensor in self.state_dict().values())
-        chosen = {"opset_version": ONNX_OPSET, "external_data": size > LARGEST_ONNX, **arguments}
+        chosen = {"opset_version": ONNX_OPSET, "external_data": size > LARGEST_ONNX, "verbose": False, **arguments}
         file = super().to_onnx(folder, name, input_size, **chosen)
         import onnx  # where it is missing, anomalib has said so above
 

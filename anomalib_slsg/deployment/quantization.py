@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule, ImageBatch
     from openvino import Model
 
+CALIBRATION_IMAGES = 300  # nncf's own number
+
 
 def quantization_settings(graph: "Model") -> dict[str, Any]:
     """Settings of ``nncf.quantize`` that cost SLSG the least accuracy.
@@ -62,7 +64,10 @@ def quantize(graph: "Model", datamodule: "AnomalibDataModule") -> "Model":
         return resize(image, [height.get_length(), width.get_length()], antialias=True)
 
     calibration = nncf.Dataset(loader, as_deployed)
-    return nncf.quantize(graph, calibration, **quantization_settings(graph))
+    # nncf warns where there are fewer than it asks for
+    return nncf.quantize(
+        graph, calibration, subset_size=min(len(loader), CALIBRATION_IMAGES), **quantization_settings(graph)
+    )
 
 
 def compress_weights(graph: "Model") -> "Model":

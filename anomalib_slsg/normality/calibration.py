@@ -90,7 +90,8 @@ class Calibration(Learnt):
         if segnet is not None:
             self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
         self.kept_pixels = pixels.sort().values
-        self.kept_images = self.join(Verdict(segnet, normality, pixels)).sort().values
+        self.of_each = self.join(Verdict(segnet, normality, pixels))
+        self.kept_images = self.of_each.sort().values
         self.false_alarm_rate.fill_(false_alarm_rate)
         index = conformal_index(len(pixels), false_alarm_rate)
         self.image_shift, self.pixel_shift = self.kept_images[index].clone(), self.kept_pixels[index].clone()

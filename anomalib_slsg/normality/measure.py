@@ -53,6 +53,7 @@ class Learnt(DynamicBufferMixin):
 
     dynamic_buffers: ClassVar[tuple[str, ...]]  # their shapes depend on the images; empty until they are fitted
     scalars: ClassVar[dict[str, float]]  # what they are until they are fitted
+    of_each: Tensor | None = None  # what was measured of each image, in their order; only there where it was fitted
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +73,7 @@ class Learnt(DynamicBufferMixin):
             setattr(self, name, getattr(self, name).new_empty(0))
         for name, value in self.scalars.items():
             self.get_buffer(name).fill_(value)
+        self.of_each = None
 
 
 class Measure(Learnt):
@@ -90,6 +92,7 @@ class Measure(Learnt):
         """
         least = max(least_spread, LEAST_RELATIVE_SPREAD * unusual.median().item())
         self.median, self.spread = usual(unusual, least)
+        self.of_each = unusual
 
     def log_odds(self, unusual: Tensor) -> Tensor:
         """Turn what was measured into the log odds of an anomaly, see :func:`log_odds`."""

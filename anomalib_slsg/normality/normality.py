@@ -51,6 +51,16 @@ class Normality(nn.Module):
         """Whether normal images have been seen."""
         return any(measure.fitted for measure in self.measures)
 
+    @property
+    def of_held_out(self) -> Tensor | None:
+        """Log odds of the images that were fitted to, by what the others teach, of shape (B,).
+
+        They are there where the measures were fitted; checkpoints do not hold them.
+        """
+        asked = [measure for measure in (self.places, self.whole, self.composition) if measure is not None]
+        said = [measure.log_odds(measure.of_each) for measure in asked if measure.of_each is not None]
+        return torch.logsumexp(torch.stack(said), dim=0) if said else None
+
     def forward(self, images: Tensor, backbone: nn.Module) -> NormalityEvidence:
         """Tell what the fitted measures say: an image is anomalous for any of their reasons, so odds add up.
 

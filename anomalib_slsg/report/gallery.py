@@ -20,7 +20,7 @@ class Card:
         picture: Address of the image, if it could be read.
         heat_map: Address of the coloured map, if there is one.
         outline: Path around the region above the threshold.
-        nearest: Address of the most similar normal image, of alarms.
+        nearest: Address of the training image that is most like it, of alarms, where it still is.
         opinions: Log odds by each opinion, highest first.
     """
 
@@ -57,7 +57,7 @@ def _card(image: Judged, files: ImageFiles, most: int) -> Card:
     picture, heat_map = files.read(image.file), files.read(image.heat_map)
     grey = None if heat_map is None else heat_map[..., 0].copy()
     shape = next((each.shape for each in (picture, heat_map) if each is not None), (1, 1))
-    nearest = files.read(image.nearest) if image.verdict == "anomalous" else None
+    nearest = files.read(image.nearest, may_be_gone=True) if image.verdict == "anomalous" else None
     opinions = sorted(image.opinions.items(), key=lambda opinion: -opinion[1])
     coloured = embed(colour(grey, shape), most)
     return Card(image, embed(picture, most), coloured, outline(grey, image.threshold), embed(nearest, most), opinions)

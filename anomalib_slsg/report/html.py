@@ -14,6 +14,7 @@ from anomalib_slsg.report.gallery import make_cards
 from anomalib_slsg.report.judged import Judged, read_scores
 from anomalib_slsg.report.photographs import MOST, look_at
 from anomalib_slsg.report.pictures import ImageFiles, colour_scale
+from anomalib_slsg.report.training_images import Photograph, read_training_images
 from anomalib_slsg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ def write_report(folder: Path, file: Path | None = None) -> Path:
     """Write the report of what ``slsg train`` or ``slsg predict`` has found.
 
     Args:
-        folder: Where ``scores.jsonl`` is and, if there is one, ``run.json``: what is known of the run, in sections.
+        folder: Where ``scores.jsonl`` is and, if there are any, ``run.json``: what is known of the run, in sections,
+            and ``training_images.jsonl``: whose photographs are looked at in place of those that were judged.
         file: The report; ``report.html`` in the folder if left out.
 
     Returns:
@@ -36,7 +38,7 @@ def write_report(folder: Path, file: Path | None = None) -> Path:
 
     Raises:
         FileNotFoundError: If there is no table.
-        ValueError: If the table is empty, or of several thresholds, or ``run.json`` cannot be read.
+        ValueError: If the table is empty, or of several thresholds, or one of the others cannot be read.
     """
     folder, file = Path(folder), Path(file or Path(folder) / "report.html")
     images = read_scores(folder)
@@ -45,11 +47,15 @@ def write_report(folder: Path, file: Path | None = None) -> Path:
     if len(thresholds := {image.threshold for image in images}) > 1:
         raise ValueError(f"'{folder / 'scores.jsonl'}' has {len(thresholds)} thresholds; a report takes one")
     run, files = _read_run(folder / "run.json"), ImageFiles(folder)
-    warned = look_at(images, files)
+    trained = read_training_images(folder)
+    photographs = trained or [Photograph(image.file, image.score, image.anomalous) for image in images]
+    warned = look_at(photographs, files)
     cards = make_cards(images, files, PICTURE_CHARACTERS)
     if files.faults:
         logger.warning("%d images are not in the report: %s.", len(files.faults), next(iter(files.faults.values())))
-    common = _common_folder(images)
+    common = _common_folder([image.file for image in images])
+    nearest = [image.nearest for image in images if image.nearest is not None]
+    normal = _common_folder([photograph.file for photograph in trained] or nearest)
     environment = Environment(
         loader=PackageLoader("anomalib_slsg.report"),
         autoescape=True,
@@ -57,16 +63,19 @@ def write_report(folder: Path, file: Path | None = None) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["below"] = lambda name: name.removeprefix(common)
+    environment.filters["below"] = lambda name, folder=common: name.removeprefix(folder)
     page = environment.get_template("report.html").render(
         title=folder.absolute().name,
         common=common,
+        normal=normal,
         images=images,
         threshold=thresholds.pop(),
         data=_data(images),
         cards=cards,
         warned=warned,
-        looked_at=min(MOST, len(images)),
+        trained=bool(trained),
+        photographs=len(photographs),
+        looked_at=min(MOST, len(photographs)),
         faults=list(files.faults.values()),
         most_faults=FAULTS,
         calibration=run.pop("calibration", None),
@@ -91,11 +100,11 @@ def _read_run(file: Path) -> dict[str, Any]:
     return run
 
 
-def _common_folder(images: Sequence[Judged]) -> str:
+def _common_folder(names: Sequence[str]) -> str:
     """The folder of all images with a slash, so that it need not be repeated; nothing if they have none in common."""
     try:
-        common = Path(os.path.commonpath({str(Path(image.file).parent) for image in images}))
-    except ValueError:  # some names are absolute, some are not, or they are on several drives
+        common = Path(os.path.commonpath({str(Path(name).parent) for name in names}))
+    except ValueError:  # there are none, some are absolute and some are not, or they are on several drives
         return ""
     return f"{common}{os.sep}" if common.name else ""
 

@@ -28,7 +28,7 @@ class Judged:
         opinions: Log odds of an anomaly by each opinion: ``SegNet``, ``places``, ``whole``, ``composition``.
         heat_map: Picture of the map, in grey levels from 0 to 255 for probabilities from 0 to 1, of the size that the
             model takes; relative to the folder of the table.
-        nearest: The most similar normal image of the training, if it was looked for.
+        nearest: The training image that is most like it, if it was looked for.
     """
 
     file: str

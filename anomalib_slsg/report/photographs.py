@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from anomalib_slsg.report.judged import Judged
 from anomalib_slsg.report.pictures import ImageFiles, shrink
+from anomalib_slsg.report.training_images import Photograph
 from anomalib_slsg.utils.progress import progress_bar
 
 MOST = 1000  # photographs that are looked at
@@ -37,7 +37,7 @@ class Warned:
     number: int
 
 
-def look_at(images: Sequence[Judged], files: ImageFiles) -> list[Warned]:
+def look_at(images: Sequence[Photograph], files: ImageFiles) -> list[Warned]:
     """Look for photographs that were better not among the others.
 
     Args:
@@ -61,7 +61,8 @@ def look_at(images: Sequence[Judged], files: ImageFiles) -> list[Warned]:
     good = np.array([image.anomalous is not True for image in seen], dtype=bool)
     sharper = _deviation(np.array(sharpness), good, LEAST_SPREAD["sharpness"])
     brighter = _deviation(np.array(exposure), good, LEAST_SPREAD["exposure"])
-    unusual = sorted((image for image in images if image.anomalous is False), key=lambda image: -image.score)
+    scores = {image.file: image.score for image in images if image.anomalous is False and image.score is not None}
+    unusual = sorted(scores.items(), key=lambda each: -each[1])
     found = [
         _warned(
             "Nearly the same", "Photographs that are repeated count twice: remove one of each.", _pairs(names, hashes)
@@ -72,7 +73,7 @@ def look_at(images: Sequence[Judged], files: ImageFiles) -> list[Warned]:
         _warned(
             "The most unusual good ones",
             "Look whether they are good: a defect among them teaches that it is normal.",
-            [(f"{image.file} ({image.score:.3f})",) for image in unusual[:LISTED]],
+            [(f"{file} ({score:.3f})",) for file, score in unusual[:LISTED]],
         ),
     ]
     return [warned for warned in found if warned.number]

@@ -28,11 +28,12 @@ class ImageFiles:
         self._folder = folder
         self.faults: dict[str, str] = {}
 
-    def read(self, name: str | None) -> np.ndarray | None:
+    def read(self, name: str | None, may_be_gone: bool = False) -> np.ndarray | None:
         """Read an image.
 
         Args:
             name: Its file, if it has one.
+            may_be_gone: Whether it is no fault that there is no such file.
 
         Returns:
             Array of shape (H, W, 3), uint8; ``None`` if there is no file or it cannot be read.
@@ -42,7 +43,8 @@ class ImageFiles:
         try:
             return read_rgb(name if Path(name).is_file() else self._folder / name)
         except FileNotFoundError:
-            self.faults[name] = f"'{name}' is missing"
+            if not may_be_gone:
+                self.faults[name] = f"'{name}' is missing"
         except ValueError as error:
             self.faults[name] = str(error)
         return None

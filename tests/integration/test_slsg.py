@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from anomalib_slsg.cli.main import main
 from anomalib_slsg.cli.run_progress import RunProgress
 from anomalib_slsg.cli.train import SCHEDULES
 from anomalib_slsg.report.judged import read_scores
+from anomalib_slsg.report.training_images import read_training_images
 from tests.support.reports import write_judged_folder
 from tests.support.trees import copy_images
 
@@ -151,6 +153,8 @@ def test_normality_alone_is_trained_from_good_and_bad_folders(
 ) -> None:
     for kind in ("good", "bad"):
         copy_images(folder_tree / kind, folder / "parts" / kind)
+    for index, image in enumerate(sorted((folder_tree / "good_test").iterdir())):
+        shutil.copy(image, folder / "parts" / "good" / f"more_{index}.png")
     (folder / "results" / "parts").mkdir(parents=True)
     (folder / "results" / "parts" / "own.txt").touch()
     assert run("train", "parts", "--minutes", "0", *TINY) == 0
@@ -162,16 +166,29 @@ def test_normality_alone_is_trained_from_good_and_bad_folders(
     assert "Next: slsg predict results/parts_2/model.ckpt" in output
     assert {each.name for each in results.iterdir()} == {
         *("model.ckpt", "scores.csv", "scores.jsonl", "run.json", "report.html", "maps", "heat_maps"),
+        *("calibration.json", "training_images.jsonl", "normal_images.npz"),
     }
     images = read_scores(results)
     bad = [image for image in images if image.anomalous]
     assert sorted(Path(image.file).name for image in bad) == [f"{number:03d}.png" for number in range(4)]
-    assert len(images) - len(bad) == 1  # a fifth of eight
+    assert len(images) - len(bad) == 2  # a fifth of twelve
     assert f"{sum(image.verdict == 'anomalous' for image in bad)} of 4 bad images found" in output
+    training = {Path(photograph.file): photograph.score for photograph in read_training_images(results)}
+    tested = {Path(image.file).absolute() for image in images}
+    assert training.keys() == set((folder / "parts" / "good").iterdir()) - tested
+    assert all(score is not None and 0 < score < 1 for score in training.values())
+    (kept,) = [file for file, score in training.items() if score == pytest.approx(0.5, abs=1e-6)]  # the threshold
+    assert "the 10 training images" in (results / "report.html").read_text()
+    nearest = {Path(image.file).name: image.nearest for image in images if image.nearest is not None}
+    assert len(nearest) == sum(image.verdict == "anomalous" for image in images) > 0
+    assert set(map(Path, nearest.values())) <= training.keys()
     assert all("SegNet" not in image.opinions for image in images)
-    assert run("predict", results / "model.ckpt", *{image.file for image in images}, "--output", "again") == 0
+    assert run("predict", results / "model.ckpt", *{image.file for image in images}, kept, "--output", "again") == 0
     again = {image.file: image.score for image in read_scores(folder / "again")}
+    assert again.pop(str(kept)) == pytest.approx(0.5, abs=1e-3)
     assert again == pytest.approx({image.file: image.score for image in images}, abs=1e-4)
+    alarms = [image for image in read_scores(folder / "again") if image.nearest is not None and image.file != str(kept)]
+    assert {Path(image.file).name: image.nearest for image in alarms} == nearest
     assert run("report", "again") == 0
     assert "The report is 'again/report.html'." in capfd.readouterr().out
     assert json.loads((results / "run.json").read_text())["options"]["optimizer"]["iterations"] == 0
@@ -309,11 +326,17 @@ def test_exports_judge_as_the_checkpoint_does(
 
 
 @pytest.mark.slow
-def test_exports_of_8_bits_judge_nearly_as_the_checkpoint_does(fitted: object, folder_tree: Path, folder: Path) -> None:
+def test_exports_of_8_bits_judge_nearly_as_the_checkpoint_does(
+    fitted: object, folder_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     images = folder_tree / "good"
+    capfd.readouterr()
     assert (
         run("export", fitted.checkpoint, "--format", "openvino", "--int8", "--calibrate", images, "--output", "x") == 0
     )
+    said = capfd.readouterr()
+    assert len(said.out.splitlines()) == 2  # where the model is, and what to type next
+    assert all("100%" in line for line in said.err.splitlines())  # nncf's two bars
     for model, output in ((fitted.checkpoint, "one"), ("x/model.xml", "other")):
         assert run("predict", model, images, "--output", output) == 0
     for one, other in zip(read_scores(folder / "one"), read_scores(folder / "other"), strict=True):

@@ -74,8 +74,8 @@
     });
     draw(histogram, "path", { class: "axis", d: `M${LEFT} ${TOP}V${BOTTOM}H${RIGHT}` });
     for (const tick of [0, 0.25, 0.5, 0.75, 1])
-      draw(histogram, "text", { x: across(tick), y: BOTTOM + 16, "text-anchor": "middle" }, tick);
-    draw(histogram, "text", { x: across(0.5), y: BOTTOM + 32, "text-anchor": "middle" }, "score");
+      draw(histogram, "text", { x: across(tick), y: BOTTOM + 20, "text-anchor": "middle" }, tick);
+    draw(histogram, "text", { x: across(0.5), y: BOTTOM + 40, "text-anchor": "middle" }, "score");
     draw(histogram, "text", { x: LEFT - 6, y: TOP + 8, "text-anchor": "end" }, highest);
     draw(histogram, "text", { x: LEFT - 6, y: BOTTOM, "text-anchor": "end" }, 0);
     return draw(histogram, "line", { class: "mark", y1: TOP - 10, y2: BOTTOM });

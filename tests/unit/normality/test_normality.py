@@ -19,11 +19,11 @@ class _Noise(Dataset):
         return ImageItem(image=torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(index)))
 
 
-def _fitted(*measures: str) -> Normality:
+def _fitted(*measures: str, images: Dataset | None = None) -> Normality:
     torch.manual_seed(0)
     normality = Normality(tiny_normality(*measures)).eval()
-    images = NormalImages(_Noise(), ImageBatch.collate)
-    fitting = NormalityFitting(images, lambda image: image, torch.device("cpu"))
+    normal = NormalImages(images or _Noise(), ImageBatch.collate)
+    fitting = NormalityFitting(normal, lambda image: image, torch.device("cpu"))
     fitting.fit(normality, torch.Generator().manual_seed(0))
     return normality
 
@@ -61,6 +61,23 @@ def test_any_measures_do_without_the_others() -> None:
         torch.testing.assert_close(evidence(every)[0], image)
         for name, measure in kept.items():
             setattr(every, name, measure)
+
+
+class _NoiseAndBlack(_Noise):
+    def __getitem__(self, index: int) -> ImageItem:
+        item = super().__getitem__(index)
+        return item if index != 7 else ImageItem(image=torch.zeros_like(item.image))
+
+
+def test_an_unusual_image_among_those_that_are_fitted_to_is_known_to_the_others() -> None:
+    normality = _fitted(images=_NoiseAndBlack())
+    said = normality.of_held_out
+    assert said is not None
+    assert said.shape == (12,)
+    assert said.argmax() == 7
+    assert said[7] > said.median() + 1
+    assert _fitted("whole").of_held_out is not None
+    assert Normality(tiny_normality()).of_held_out is None
 
 
 def test_nothing_is_known_until_it_is_fitted() -> None:

@@ -5,13 +5,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from anomalib_slsg.report.html import write_report
 from anomalib_slsg.report.judged import Judged, write_scores
+from anomalib_slsg.report.training_images import Photograph, write_training_images
 from tests.support.reports import write_judged_folder
-from tests.support.trees import write_image
+from tests.support.trees import draw_part, write_image
 
 MAX_BYTES = 15_000_000
 
@@ -57,7 +59,40 @@ def test_what_was_found_is_shown(tmp_path: Path) -> None:
     assert "network dropout 0.5" in page.text
     assert "0a1b2c" in page.text
     assert "Raised by places" in page.text
-    assert page.text.count("nearest normal image: good/000.png") == 8  # of alarms only
+    assert page.text.count("nearest normal image: 000.png") == 8  # of alarms only
+    assert f"the training image in {tmp_path / 'images' / 'good'}/ that is most alike" in page.text
+    assert "the 20 images that were judged" in page.text
+
+
+def test_photographs_are_those_of_the_training_where_they_are_known(tmp_path: Path) -> None:
+    write_judged_folder(tmp_path)
+    generator = np.random.default_rng(0)
+    pictures = [draw_part(generator, defect=False)[0] for _ in range(12)]
+    pictures.append((pictures[3] * 0.9).astype(np.uint8))  # a copy in another light
+    pictures[5] = cv2.GaussianBlur(pictures[5], (0, 0), 4)
+    files = [write_image(tmp_path / "train" / f"{index:03d}.png", image) for index, image in enumerate(pictures)]
+    scores = [*(index / 100 for index in range(12)), None]
+    write_training_images([Photograph(str(file), score) for file, score in zip(files, scores, strict=True)], tmp_path)
+    text = Page(write_report(tmp_path)).text.partition("Photographs")[2]
+    assert f"This is about the 13 training images in {tmp_path / 'train'}/; 13 were looked at." in text
+    for warned in (
+        "Nearly the same (1) Photographs that are repeated count twice: remove one of each. 003.png and 012.png",
+        "Blurred (1) Remove them, or focus the camera. 005.png",
+        "The most unusual good ones (8) Look whether they are good",
+        "teaches that it is normal. 011.png (0.110)",
+    ):
+        assert warned in " ".join(text.split())
+    (tmp_path / "training_images.jsonl").write_text("[]")
+    with pytest.raises(ValueError, match=r"training_images\.jsonl' is no list of training images"):
+        write_report(tmp_path)
+
+
+def test_nearest_images_that_are_gone_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = write_judged_folder(tmp_path)
+    write_scores([replace(image, nearest=str(tmp_path / "gone.png")) for image in images], tmp_path)
+    text = Page(write_report(tmp_path)).text
+    assert "nearest normal image" not in text
+    assert "gone.png" not in text + caplog.text
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:

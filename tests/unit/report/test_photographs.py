@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_slsg.report.judged import Judged
 from anomalib_slsg.report.photographs import look_at
 from anomalib_slsg.report.pictures import ImageFiles
+from anomalib_slsg.report.training_images import Photograph
 from tests.support.trees import draw_part, write_image
 
 
@@ -23,7 +23,7 @@ def _titles(folder: Path, photographs: dict[str, np.ndarray], bad: str = "") -> 
     images = []
     for index, (name, picture) in enumerate(photographs.items()):
         write_image(folder / name, picture)
-        images.append(Judged(name, "", index / 100, "0a", anomalous=name == bad))
+        images.append(Photograph(name, index / 100, anomalous=name == bad))
     return {warned.title: warned.files for warned in look_at(images, ImageFiles(folder))}
 
 
