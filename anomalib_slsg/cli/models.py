@@ -68,7 +68,7 @@ class TrainedModel:
         try:
             self._call = kinds[file.suffix.lower()](file)
         except RuntimeError as error:
-            raise ValueError(f"'{file}' is broken or no model of this kind ({_first_line(error)})") from error
+            raise ValueError(f"'{file}' is broken, or no model that 'slsg train' or 'slsg export' wrote") from error
 
     def __call__(self, image: Tensor) -> Found:
         """Judge an image (3, H, W) of any size, in [0, 1].
@@ -174,11 +174,18 @@ class _Outputs(NamedTuple):
 def _openvino_model(file: Path) -> Callable[[Tensor], Any]:
     try:
         import openvino
+        from openvino.frontend import FrontEndManager, GeneralFailure
     except ModuleNotFoundError as error:
         raise ValueError(f"'{file}' needs OpenVINO: pip install \"anomalib-slsg[openvino]\"") from error
+    is_onnx = file.suffix.lower() == ".onnx"
+    # of a file that is no model, all readers would complain
+    reader = FrontEndManager().load_by_framework("onnx" if is_onnx else "ir")
     # anomalib's inferencer would leave a cache in the present folder; ONNX has no marks of what may not be rounded
-    settings = {"INFERENCE_PRECISION_HINT": "f32"} if file.suffix.lower() == ".onnx" else {}
-    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"} if is_onnx else {}
+    try:
+        compiled = openvino.Core().compile_model(reader.convert(reader.load(str(file))), "CPU", settings)
+    except GeneralFailure as error:
+        raise RuntimeError(str(error)) from error
     names = {name for output in compiled.outputs for name in output.names}
     if missing := set(_Outputs._fields) - names:
         raise ValueError(f"'{file}' is no export of anomalib: it has no {', '.join(sorted(missing))}")
@@ -192,7 +199,3 @@ def _openvino_model(file: Path) -> Callable[[Tensor], Any]:
 
 def _array(value: Any) -> np.ndarray:
     return value.detach().float().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -121,6 +121,7 @@ def test_anomalies_fail_where_that_is_asked_for_and_nothing_is_overwritten(
         (["predict", "{image}", "{image}"], "is no model; give a checkpoint"),
         (["predict", "text.ckpt", "{image}"], "text.ckpt"),
         (["predict", "text.onnx", "{image}"], "text.onnx"),
+        (["predict", "text.xml", "{image}"], "'text.xml' is broken, or no model"),
         (["predict", "text.pt", "{image}"], "TRUST_REMOTE_CODE=1"),
         (["predict", "{model}", "{image}", "--output", "text.pt/out"], "nothing can be written to 'text.pt/out'"),
     ],
@@ -131,18 +132,19 @@ def test_bad_input_is_one_line(
     fitted: object,
     folder_tree: Path,
     folder: Path,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (folder / "empty").mkdir()
-    for name in ("text.ckpt", "text.onnx", "text.pt"):
+    for name in ("text.ckpt", "text.onnx", "text.xml", "text.pt"):
         (folder / name).write_text("no model")
     image = folder_tree / "bad" / "000.png"
     copy_images(folder_tree / "bad", folder / "single", ["000.png"])
     copy_images(folder_tree / "bad", folder / "unnamed" / "line A")
     copy_images(folder_tree / "good", folder / "broken" / "good")
     (folder / "broken" / "good" / "cut.png").write_bytes(image.read_bytes()[:999])
+    capfd.readouterr()
     assert run(*(each.format(model=fitted.checkpoint, image=image) for each in arguments)) == 2
-    errors = capsys.readouterr().err
+    errors = capfd.readouterr().err
     assert message in errors
     assert len(errors.splitlines()) == 1
     assert not any(folder.glob("results/*"))
