@@ -7,16 +7,9 @@ from matplotlib.figure import Figure
 from benchmarks.common.charts import TEXT, chart_of
 from benchmarks.common.paths import RESULTS
 from benchmarks.speed.measurements import Measurement, read_measurements
-from benchmarks.speed.tables import BACKENDS, DEFAULTS_MACHINE, PRECISIONS, SIDE, known
+from benchmarks.speed.tables import BACKENDS, BESIDE_THE_DEFAULT, DEFAULTS_MACHINE, PRECISIONS, SIDE, known
 
 Forms = dict[str, list[Measurement]]  # of each model its rows of one machine, image size and batch
-# what documents call the models that were measured beside the default, in one run
-IN_DOCUMENTS = {
-    "SLSG default": "SLSG",
-    "SLSG Lite0": "SLSG, SegNet alone",
-    "EfficientAD-S": "EfficientAD-S",
-    "PatchCore WR50": "PatchCore",
-}
 BAR = 0.38
 
 
@@ -24,7 +17,7 @@ def forms_in_documents() -> Forms:
     """Give the rows of the run in which the default was measured beside others."""
     rows = [row for row in read_measurements(RESULTS / "speed.csv") if row.machine.startswith(DEFAULTS_MACHINE)]
     found = forms_of(row for row in rows if row.what == f"inference {SIDE}" and row.batch == 1)
-    return {title: found[model] for model, title in IN_DOCUMENTS.items()}
+    return {title: found[model] for model, title in BESIDE_THE_DEFAULT.items()}
 
 
 def forms_of(rows: Iterable[Measurement]) -> Forms:

@@ -9,6 +9,13 @@ from benchmarks.speed.measurements import Measurement, read_measurements
 
 FIRST_MACHINE = "AMD EPYC, "  # what the name of the machine that RESULTS.md measured on begins with
 DEFAULTS_MACHINE = "AMD EPYC (family 26, model 2), "  # the one that measured the default, with normality
+# what documents call the models that it measured in one run
+BESIDE_THE_DEFAULT = {
+    "SLSG default": "SLSG",
+    "SLSG Lite0": "SLSG, SegNet alone",
+    "EfficientAD-S": "EfficientAD-S",
+    "PatchCore WR50": "PatchCore",
+}
 SIDE = 256
 MODELS = (
     "STFPM",
@@ -112,6 +119,19 @@ def fastest_forms() -> list[str]:
     return markdown_table([*header, "torch, fp32, ms"], lines, "ll")
 
 
+def model_card() -> list[str]:
+    """Give the model card's table: the default in the forms that it is used in, beside others, in one run."""
+    rows = Rows("speed.csv", DEFAULTS_MACHINE)
+    forms = [("openvino", "int8"), ("openvino", "bf16"), ("openvino", "fp32"), ("torch", "bf16"), ("torch", "fp32")]
+    lines = []
+    for model, title in BESIDE_THE_DEFAULT.items():
+        alone = {"what": f"inference {SIDE}", "model": model, "batch": 1}
+        found = [rows.one(**alone, backend=backend, precision=precision) for backend, precision in forms]
+        lines.append([title, giga(found[0], 1), *(milliseconds(row, 0) for row in found), memory(found[0])])
+    header = [f"{BACKENDS[backend]} {PRECISIONS[precision]}" for backend, precision in forms]
+    return markdown_table([f"ms, {SIDE} px", "G MAC", *header, "peak MiB, INT8"], lines, "l")
+
+
 def growth_with_the_image() -> list[str]:
     """Tell how time and memory grow with the image."""
     rows = Rows("speed.csv")
@@ -189,6 +209,7 @@ def spro() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "speed, fastest forms": fastest_forms,
+    "speed, model card": model_card,
     "speed, growth with the image": growth_with_the_image,
     "speed, training steps": training_steps,
     "speed, growth with training images": growth_with_training_images,
