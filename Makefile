@@ -35,9 +35,10 @@ test: lint
 test-fast: install
 	$(PYTEST) -m "not slow"
 
-# the tables in documents whose figures are in benchmarks/results
+# the tables and charts in documents whose figures are in benchmarks/results
 results: install
 	$(BIN)/python -m benchmarks.common.tables
+	$(BIN)/python -m benchmarks.common.document_charts
 
 # the documents as a site, in the folder site/; with --quiet, --strict would see no warnings
 docs: install

@@ -3,8 +3,8 @@
 ``python -m benchmarks.accuracy.run --config benchmarks/accuracy/paper.yaml --data_root datasets`` trains and tests
 every combination that has no row yet in ``benchmarks/results/accuracy.csv`` and appends it there; an interrupted run
 goes on where it was, with SLSG even inside a training, and a job that fails ends it and is named. ``short.yaml`` is a
-matrix for a machine without GPU. The table ``accuracy.md`` beside it and the chart in ``benchmarks/figures`` are
-drawn from all rows.
+matrix for a machine without GPU. The table ``accuracy.md`` beside it is made of all rows, as is the chart of another
+file; ``benchmarks/figures`` has the one that documents show.
 
 While PatchCore chooses its coreset, its arrays are fresh memory at every step. On Linux, with
 ``THP_MEM_ALLOC_ENABLE=1`` in the environment, PyTorch asks for it in huge pages, and 305 images of 256 px take a third

@@ -1,11 +1,26 @@
-"""Where the charts of results go."""
+"""How charts of results look, and where they go."""
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from anomalib_slsg.utils.files import write_atomically
 from benchmarks.common.paths import FIGURES, RESULTS
+
+TEXT = 17  # points: pages show charts at half their width of 800 pixels
+
+
+def chart_of(lines: int) -> tuple[Figure, Axes]:
+    """Make a chart that is readable at half its width.
+
+    Args:
+        lines: Number of lines, of a label of up to two lines of text each.
+    """
+    figure = Figure(figsize=(8, 1.6 + 0.68 * lines), layout="constrained")
+    axes = figure.subplots()
+    axes.tick_params(labelsize=TEXT)
+    return figure, axes
 
 
 def save_chart(figure: Figure, results: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rewrites the marked tables of README.md and docs/results.md from ``benchmarks/results``.
+"""Rewrites the marked tables of documents from ``benchmarks/results``.
 
 ``make results``, or ``python -m benchmarks.common.tables``. A new table is a function in ``accuracy/tables.py`` or
 ``speed/tables.py``, and its mark in a document.
@@ -10,7 +10,7 @@ from benchmarks.common.files import write_text
 from benchmarks.common.paths import ROOT
 from benchmarks.speed.tables import TABLES as SPEED_TABLES
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "results.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "anomalib_slsg" / "README.md", ROOT / "docs" / "results.md")
 TABLES = {**ACCURACY_TABLES, **SPEED_TABLES}
 
 

@@ -1,26 +1,18 @@
 """Table and chart of the measurements of ``run.py``."""
 
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common.charts import save_chart
-from benchmarks.common.files import read_rows, write_text
+from benchmarks.common.files import write_text
 from benchmarks.common.markdown import markdown_table
 from benchmarks.common.paths import RESULTS
+from benchmarks.speed.chart import SIDE, draw, forms_in_documents, forms_of
 from benchmarks.speed.measurements import Measurement, Results
 from benchmarks.speed.timing import RATE, growth
-
-ACCURACY = RESULTS / "accuracy.csv"
-SCHEDULES = ("128 px", "128 px, 6 epochs + 1000", "128 px, 40 epochs + 3500")  # a later one counts more
-SCORES = {"bottle": "image_AUROC", "juice_bottle": "image_AUROC_logical"}
-DATA_STYLE = {"bottle": "o", "juice_bottle": "^"}
-SIDE = 256
 
 
 def achieved(row: Measurement) -> float | None:
@@ -49,6 +41,8 @@ COLUMNS: dict[str, Callable[[Measurement], object]] = {
 def report(results: Results, path: Path) -> None:
     """Print the table of batch 1 with throughputs beside the rows, write it with others, and draw the chart.
 
+    The chart is of these rows, for the committed file of those that documents show.
+
     Args:
         results: Rows; those of this machine are shown.
         path: Their file; table and chart are named after it.
@@ -62,7 +56,8 @@ def report(results: Results, path: Path) -> None:
     Console(width=160).print(table)
     text = _markdown(results, header, cells)
     write_text(path.with_suffix(".md"), text)
-    save_chart(_figure(rows, latencies), path)
+    committed = path.resolve() == RESULTS / "speed.csv"
+    save_chart(draw(forms_in_documents() if committed else forms_of(latencies)), path)
 
 
 def _at(row: Measurement, size: int | None = None, batch: int | None = None) -> bool:
@@ -125,66 +120,3 @@ def _curves(points: list[tuple[int, Measurement]]) -> Curves:
     for x, row in sorted(points, key=lambda point: point[0]):
         curves.setdefault((row.model, row.backend, row.precision), []).append((x, row))
     return {key: curve for key, curve in curves.items() if len(curve) > 1}
-
-
-def _figure(rows: list[Measurement], latencies: list[Measurement]) -> Figure:
-    figure = Figure(figsize=(15, 4.5), layout="constrained")
-    first, second, third = figure.subplots(1, 3, width_ratios=[1.6, 1, 1])
-    _draw_accuracy(first, latencies)
-    for axes, curves, name in ((second, _by_size(rows), "image side"), (third, _by_batch(rows), "batch")):
-        for number, (key, curve) in enumerate(curves.items()):
-            sizes = [x for x, _ in curve]
-            style = {"color": f"C{number}", "marker": "."}
-            axes.plot(sizes, [row.median_ms for _, row in curve], label=f"{' '.join(key)}, ms", **style)
-            axes.plot(sizes, [row.peak_mib for _, row in curve], linestyle=":", label="peak MiB", **style)
-        axes.set(xscale="log", yscale="log", xlabel=name, xticks=sorted({x for c in curves.values() for x, _ in c}))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        if curves:
-            axes.legend(fontsize=7)
-    return figure
-
-
-def _draw_accuracy(axes: Axes, latencies: list[Measurement]) -> None:
-    """Draw accuracy over the latency of each model's fastest form; models without accuracy as ticks below."""
-    fastest: dict[str, Measurement] = {}
-    for row in latencies:
-        if row.model not in fastest or (row.median_ms or 0) < (fastest[row.model].median_ms or 0):
-            fastest[row.model] = row
-    accuracy = _accuracy()
-    every = [score for name in fastest for score in accuracy.get(name, {}).values()]
-    lowest, highest = min(every, default=0.5), max(every, default=0.5)
-    span = highest - lowest + 0.05
-    for name, row in fastest.items():
-        scores = accuracy.get(name, {})
-        color = "C3" if name.startswith("SLSG") else "C0"
-        for data, score in scores.items():
-            axes.plot(row.median_ms, score, DATA_STYLE[data], color=color)
-        top = max(scores.values(), default=lowest - 0.2 * span)
-        if not scores:
-            axes.plot(row.median_ms, top, "|", color="grey", markersize=12)
-        label = f"{name}, {row.precision}"
-        place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        axes.annotate(label, (row.median_ms, top), rotation=90, fontsize=7, **place)
-    for data, marker in DATA_STYLE.items():
-        axes.plot([], [], marker, color="grey", label=f"{data}, {SCORES[data]}")
-    axes.set(xscale="log", xlabel="milliseconds per image, batch 1, fastest form", ylabel="image AUROC")
-    axes.set_ylim(lowest - 0.3 * span, highest + 0.55 * span)  # room for names
-    axes.set_yticks([tick for tick in axes.get_yticks() if lowest - 0.05 <= tick <= 1])
-    axes.set_title("accuracy at 128 px, longest schedule measured; ticks: not measured", fontsize=8)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="center right")
-
-
-def _accuracy() -> dict[str, dict[str, float]]:
-    """Mean over seeds of the longest schedule, by model and category."""
-    seeds: dict[tuple[str, str, str], list[float]] = {}
-    for row in read_rows(ACCURACY):
-        column = SCORES.get(row["category"])
-        if column and row.get(column) and row["schedule"] in SCHEDULES and row["data"].startswith("MVTec"):
-            seeds.setdefault((row["schedule"], row["model"], row["category"]), []).append(float(row[column]))
-    scores: dict[str, dict[str, float]] = {}
-    for schedule, model, category in sorted(seeds, key=lambda key: SCHEDULES.index(key[0])):
-        scores.setdefault(model, {})[category] = statistics.mean(seeds[schedule, model, category])
-    return scores

@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.speed.run`` exports every model of ``methods.py`` as users do, times all of them in one
 interleaved run of all backends, then measures each in a process of its own, larger images and larger batches too. Rows
-land in ``benchmarks/results/speed.csv``, a table in ``speed.md`` beside it and a chart in
-``benchmarks/figures/speed.png``. Interrupted, it goes on where it was; ``--fresh`` measures anew. ``--quick`` is a look
-in a few minutes, whose rows and chart land in the folder ``results``.
+land in ``benchmarks/results/speed.csv`` and a table in ``speed.md`` beside it; ``benchmarks/figures/speed.png`` is the
+chart that documents show, of one machine, and another file has a chart of this one beside it. Interrupted, it goes on
+where it was; ``--fresh`` measures anew. ``--quick`` is a look in a few minutes, whose rows and chart land in the folder
+``results``.
 """
 
 from collections.abc import Iterator

@@ -8,6 +8,14 @@ from benchmarks.common.paths import RESULTS
 from benchmarks.speed.measurements import Measurement, read_measurements
 
 FIRST_MACHINE = "AMD EPYC, "  # what the name of the machine that docs/results.md names begins with
+DEFAULTS_MACHINE = "AMD EPYC (family 26, model 2), "  # the one that measured the default, with normality
+# what documents call the models that it measured in one run
+BESIDE_THE_DEFAULT = {
+    "SLSG default": "SLSG",
+    "SLSG Lite0": "SLSG, SegNet alone",
+    "EfficientAD-S": "EfficientAD-S",
+    "PatchCore WR50": "PatchCore",
+}
 SIDE = 256
 MODELS = (
     "STFPM",
@@ -29,14 +37,15 @@ IMAGES = (40, 160, 800, 4000)
 
 
 class Rows:
-    """Rows of the first machine, of which every value that a table asks for has to be there.
+    """Rows of one machine, of which every value that a table asks for has to be there.
 
     Args:
         file: Name of the file of results.
+        machine: What the machine's name begins with.
     """
 
-    def __init__(self, file: str) -> None:
-        self.rows = [row for row in read_measurements(RESULTS / file) if row.machine.startswith(FIRST_MACHINE)]
+    def __init__(self, file: str, machine: str = FIRST_MACHINE) -> None:
+        self.rows = [row for row in read_measurements(RESULTS / file) if row.machine.startswith(machine)]
 
     def all(self, **wanted: object) -> list[Measurement]:
         """Find the rows with these values."""
@@ -108,6 +117,19 @@ def fastest_forms() -> list[str]:
         )
     header = ["model", "fastest form", "median ms", "p95 ms", "G MAC", "G MAC/s", "over floor", "peak MiB"]
     return markdown_table([*header, "torch, fp32, ms"], lines, "ll")
+
+
+def model_card() -> list[str]:
+    """Give the model card's table: the default in the forms that it is used in, beside others, in one run."""
+    rows = Rows("speed.csv", DEFAULTS_MACHINE)
+    forms = [("openvino", "int8"), ("openvino", "bf16"), ("openvino", "fp32"), ("torch", "bf16"), ("torch", "fp32")]
+    lines = []
+    for model, title in BESIDE_THE_DEFAULT.items():
+        alone = {"what": f"inference {SIDE}", "model": model, "batch": 1}
+        found = [rows.one(**alone, backend=backend, precision=precision) for backend, precision in forms]
+        lines.append([title, giga(found[0], 1), *(milliseconds(row, 0) for row in found), memory(found[0])])
+    header = [f"{BACKENDS[backend]} {PRECISIONS[precision]}" for backend, precision in forms]
+    return markdown_table([f"ms, {SIDE} px", "G MAC", *header, "peak MiB, INT8"], lines, "l")
 
 
 def growth_with_the_image() -> list[str]:
@@ -187,6 +209,7 @@ def spro() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "speed, fastest forms": fastest_forms,
+    "speed, model card": model_card,
     "speed, growth with the image": growth_with_the_image,
     "speed, training steps": training_steps,
     "speed, growth with training images": growth_with_training_images,
