@@ -37,6 +37,7 @@ from tests.support.trees import (
 pytestmark = pytest.mark.usefixtures("plain_reading")
 
 NOT_RUN = {  # how a command begins, and why a test does not run it
+    "cd": "the test is in its folder already",
     "cmake": "examples/cpp has a test of its own",
     "git": "needs a network",
     "make": "sets up an environment, or runs all tests",
@@ -69,14 +70,19 @@ ADDED = {  # to commands that begin so
     "anomalib fit": ONE_STEP,
     "python -m anomalib_slsg.simulation.preview": ["--size", "32", "--count", "1"],
 }
+TINY_IN_PYTHON = (
+    "Slsg(backbone='test_efficientnet', encoder_weights=None, image_size=32, pretraining={'epochs': 0}, "
+    "normality={'backbone': 'test_efficientnet', 'encoder_weights': None})"
+)
 REPLACED = {  # in all blocks
     "<model.ckpt>": "results/my_images/model.ckpt",
     '"model.ckpt"': '"results/my_images/model.ckpt"',
     "anomalib.data.Folder ... ": "anomalib.data.Folder --data.name my_images --data.root my_images "
     "--data.normal_dir good --data.abnormal_dir defect ",
-    "Slsg()": "Slsg(backbone='test_efficientnet', encoder_weights=None, image_size=32, pretraining={'epochs': 0}, "
-    "normality={'backbone': 'test_efficientnet', 'encoder_weights': None})",
+    "Slsg()": TINY_IN_PYTHON,
+    'Slsg(pretraining={"epochs": 0})': TINY_IN_PYTHON,
     "Padim(": "Padim(pre_trained=False, ",
+    "max_steps=400": "max_steps=1",
     "max_steps=500": "max_steps=1",
     'export(model, "openvino"': 'export(model, "torch"',  # in a second in place of ten
 }
