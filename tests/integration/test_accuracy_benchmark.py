@@ -1,6 +1,7 @@
 """A small matrix of benchmarks.accuracy by the real command line, interrupted, continued, failing, and its pictures."""
 
 import csv
+import importlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 MATRICES = ROOT / "benchmarks" / "accuracy"
+FOLDERS = ("--work", "work", "--data_root", ".")
+ROWS = ("--results", "accuracy.csv", "--accelerator", "cpu")
 TINY = {
     "backbone": "regnetx_002",
     "encoder_weights": None,
@@ -83,14 +86,22 @@ def _shipped(name: str) -> dict[str, Any]:
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return _call(folder, "run", "--results", "accuracy.csv", "--accelerator", "cpu", *arguments)
-
-
-def _call(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"benchmarks.accuracy.{module}", "--work", "work", "--data_root", ".", *arguments]
+    command = [sys.executable, "-m", "benchmarks.accuracy.run", *FOLDERS, *ROWS, *arguments]
     search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": search, "COLUMNS": "1000", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give the command line of a module of the benchmark inside this process, where that shows as much."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(module: str, *arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", [module, *FOLDERS, *arguments])
+        importlib.import_module(f"benchmarks.accuracy.{module}").main()
+
+    return call
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
@@ -98,13 +109,13 @@ def _rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> None:
+def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path, call: Callable[..., None]) -> None:
+    """An attempt that fails, another one by the real command line, and pictures."""
     from benchmarks.accuracy.rows import COUNTS
 
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
-    done = _run(tmp_path, "--config", str(_broken(tmp_path / "broken.yaml")))
-    assert done.returncode != 0
-    assert "the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs + 1' failed" in done.stderr
+    with pytest.raises(RuntimeError, match=r"the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs \+ 1' failed"):
+        call("run", *ROWS, "--config", str(_broken(tmp_path / "broken.yaml")))
     (first,) = _rows(tmp_path)
     assert (first["model"], first["category"], first["seed"], first["schedule"]) == ("PaDiM", "part", "3", "32 px")
     matrix = str(_matrix(tmp_path / "matrix.yaml", size=64, seed=4))
@@ -138,13 +149,10 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path) -> N
     assert "| PaDiM | 32 px | 1 |" in (tmp_path / "accuracy.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
     options = ["--config", "matrix.yaml", "--image_size", "32", "--data", "tree", "--category", "part", "--seed", "3"]
-    done = _call(
-        tmp_path, "pictures", *options, "--models", '["tiny SLSG", "paper\'s tiny SLSG"]', "--output", "pictures.png"
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    call("pictures", *options, "--models", '["tiny SLSG", "paper\'s tiny SLSG"]', "--output", "pictures.png")
     assert (tmp_path / "pictures.png").stat().st_size > 1000
-    done = _call(tmp_path, "pictures", *options, "--models", '["PaDiM"]', "--output", "none.png")
-    assert "there are no maps of 'PaDiM, tree, part, 3, 32 px'" in done.stderr
+    with pytest.raises(FileNotFoundError, match="there are no maps of 'PaDiM, tree, part, 3, 32 px'"):
+        call("pictures", *options, "--models", '["PaDiM"]', "--output", "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -554,7 +562,7 @@ def test_shipped_matrix(name: str, tmp_path: Path) -> None:
         assert make_datamodule(data, tmp_path).val_split_mode in {"same_as_test", "from_dir"}
 
 
-def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: Path) -> None:
+def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: Path, call: Callable[..., None]) -> None:
     """A folder of normal images and one of anomalous ones are enough."""
     matrix = _shipped("own_images.yaml")
     (tmp_path / "mine").mkdir()
@@ -563,8 +571,7 @@ def test_own_images_are_compared_on_the_same_ones(folder_tree: Path, tmp_path: P
     padim = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())["models"][1]
     matrix |= {"image_size": [32, 32], "models": [{**padim, "name": name} for name in ("one", "same")]}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(matrix))
-    done = _run(tmp_path, "--config", "own.yaml", "--data_root", "mine", "--keep_maps")
-    assert done.returncode == 0, done.stderr[-3000:]
+    call("run", *ROWS, "--config", "own.yaml", "--data_root", "mine", "--keep_maps")
     assert [(row["model"], row["category"]) for row in _rows(tmp_path)] == [("one", "mine"), ("same", "mine")]
     tested = [sorted(p.name for p in path.rglob("*.tiff")) for path in sorted((tmp_path / "work").glob("*-own-*"))]
     assert len(tested) == 2

@@ -1,4 +1,7 @@
-"""The command line as users type it, each sub-command on the result of one training."""
+"""The command line as users type it, each sub-command on the result of one training.
+
+Training, resuming and exporting are processes of their own; the others run in this one.
+"""
 
 import csv
 import re
@@ -20,6 +23,7 @@ from anomalib_slsg import Slsg
 from anomalib_slsg.options import as_options
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from tests.support.commands import metrics_in
 from tests.support.trees import copy_images, resized
 
 if TYPE_CHECKING:
@@ -102,15 +106,16 @@ def test_checkpoint_of_the_command_line_keeps_options(trained_checkpoint: Path) 
 
 
 def test_test_gives_the_metrics_of_train(
-    run_command: "RunCommand",
+    parse_command: Callable[..., AnomalibCLI],
     trained: "CommandOutput",
     trained_checkpoint: Path,
     model_arguments: list[str],
     folder_arguments: list[str],
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tested = run_command(tmp_path, "test", "--ckpt_path", str(trained_checkpoint), *model_arguments, *folder_arguments)
-    assert tested.metrics == pytest.approx(trained.metrics, abs=1e-4)
+    parse_command("test", "--ckpt_path", str(trained_checkpoint), *model_arguments, *folder_arguments)
+    assert metrics_in(capsys.readouterr().out) == pytest.approx(trained.metrics, abs=1e-4)
     assert len(list((tmp_path / "results" / "Slsg" / "parts" / "latest" / "images" / "bad").iterdir())) == 4
 
 
@@ -136,17 +141,14 @@ def test_validate_gives_a_metric_the_user_asks_for(
 
 
 def test_predict_draws_every_image_of_a_folder(
-    run_command: "RunCommand", trained_checkpoint: Path, model_arguments: list[str], folder_tree: Path, tmp_path: Path
+    parse_command: Callable[..., AnomalibCLI],
+    trained_checkpoint: Path,
+    model_arguments: list[str],
+    folder_tree: Path,
+    tmp_path: Path,
 ) -> None:
-    run_command(
-        tmp_path,
-        "predict",
-        "--ckpt_path",
-        str(trained_checkpoint),
-        "--data",
-        str(folder_tree / "bad"),
-        *model_arguments,
-    )
+    images = folder_tree / "bad"
+    parse_command("predict", "--ckpt_path", str(trained_checkpoint), "--data", str(images), *model_arguments)
     pictures = sorted(tmp_path.glob("results/**/images/**/*.png"))
     assert [path.name for path in pictures] == [f"{index:03d}.png" for index in range(4)]
     assert all(cv2.imread(str(path)) is not None for path in pictures)

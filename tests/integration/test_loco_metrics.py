@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import yaml
+from anomalib.cli import AnomalibCLI
 from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule, Padim, Patchcore
@@ -21,11 +22,12 @@ from anomalib_slsg.metrics import AUSPRO, AnomalyMapWriter, AnomalyTypeAUROC
 from anomalib_slsg.metrics.anomaly_maps import read_map
 from anomalib_slsg.metrics.evaluate import evaluate, main
 from anomalib_slsg.utils.images import read_image
+from tests.support.commands import metrics_in
 from tests.support.training import drawn_loco
 from tests.support.trees import copy_loco_tree
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import MakeEngine, MakeModel, RunCommand
+    from tests.integration.conftest import MakeEngine, MakeModel
 
 pytestmark = pytest.mark.slow
 
@@ -183,7 +185,12 @@ def test_models_without_maps_are_refused() -> None:
         writer.on_test_batch_end(None, Padim(pre_trained=False), None, object(), 0)  # type: ignore[arg-type]
 
 
-def test_command_line(run_command: "RunCommand", loco_root: Path, tmp_path: Path) -> None:
+def test_command_line(
+    parse_command: Callable[..., AnomalibCLI],
+    loco_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The configuration in the metrics' README, and the command line in the writer's documentation."""
     readme = (Path(sys.modules["anomalib_slsg.metrics"].__file__ or "").parent / "README.md").read_text()
     (text,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
@@ -197,12 +204,14 @@ def test_command_line(run_command: "RunCommand", loco_root: Path, tmp_path: Path
     config["data"]["init_args"] |= {"root": str(loco_root), "category": "part", "num_workers": 0}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     common = ["--config", "config.yaml", "--trainer.accelerator", "cpu"]
-    run_command(tmp_path, "train", *common)
+    parse_command("train", *common)
     (checkpoint,) = tmp_path.glob("results/**/model.ckpt")
     (documented,) = re.findall(r"``anomalib (test --trainer\.callbacks.*? maps)``", _documentation())
     command, *callback = documented.split()
-    result = run_command(tmp_path, command, *common, "--ckpt_path", str(checkpoint), *callback)
-    assert {"pixel_AUSPRO_logical", "pixel_AUSPRO_mean", "image_AUROC_logical"} <= result.metrics.keys()
+    capsys.readouterr()
+    parse_command(command, *common, "--ckpt_path", str(checkpoint), *callback)
+    metrics = metrics_in(capsys.readouterr().out)
+    assert {"pixel_AUSPRO_logical", "pixel_AUSPRO_mean", "image_AUROC_logical"} <= metrics.keys()
     main(
         [
             *("--dataset", str(loco_root), "--category", "part", "--anomaly_maps", str(tmp_path / "maps")),
@@ -210,9 +219,9 @@ def test_command_line(run_command: "RunCommand", loco_root: Path, tmp_path: Path
         ]
     )
     found = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["localization"]["auc_spro"]
-    assert 0 < result.metrics["pixel_AUSPRO_logical"] < 1
-    assert result.metrics["pixel_AUSPRO_logical"] == pytest.approx(found["logical_anomalies"]["0.05"], abs=1e-6)
-    assert result.metrics["pixel_AUSPRO_mean"] == pytest.approx(found["mean"]["0.05"], abs=1e-6)
+    assert 0 < metrics["pixel_AUSPRO_logical"] < 1
+    assert metrics["pixel_AUSPRO_logical"] == pytest.approx(found["logical_anomalies"]["0.05"], abs=1e-6)
+    assert metrics["pixel_AUSPRO_mean"] == pytest.approx(found["mean"]["0.05"], abs=1e-6)
 
 
 def _documentation() -> str:

@@ -70,11 +70,10 @@ def test_trained_saved_resumed_and_deployed(
 
     predictions = make_engine(tmp_path / "predictions").predict(loaded, dataset=PredictDataset(folder_tree / "bad"))
     assert predictions
-    for compression, tolerance in ((None, 1e-3), (CompressionType.INT8_PTQ, 2e-2)):
-        exported = loaded.to_openvino(
-            tmp_path / str(compression), compression_type=compression, datamodule=make_folder()
-        )
-        assert_deployed_alike(exported, predictions, tolerance, labels=False)
+    exported = loaded.to_openvino(
+        tmp_path / "exported", compression_type=CompressionType.INT8_PTQ, datamodule=make_folder()
+    )
+    assert_deployed_alike(exported, predictions, 2e-2, labels=False)
     assert 0.3 < _rounded_share(exported) < 0.9  # SegNet's convolutions, not the frozen backbone's
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.support.commands import run_python
 from tests.support.paths import REPOSITORY
@@ -30,33 +29,21 @@ def test_ranks_agree_without_a_common_seed(folder_tree: Path, tmp_path: Path) ->
     assert any(first[name] != second[name] for name in seen)  # they did see different images
 
 
-@pytest.mark.parametrize(
-    ("phase", "name", "rank", "code"),
-    [("pretraining", "SIGTERM", 2, 143), ("training", "SIGINT", 1, 1)],
-    ids=["SIGTERM to both", "Ctrl-C to one"],
-)
-def test_a_signal_stops_both_after_the_same_step(
-    folder_tree: Path, tmp_path: Path, uninterrupted: dict[str, Tensor], phase: str, name: str, rank: int, code: int
-) -> None:
-    """And the two go on as if nothing had been, in one folder of results for each run."""
-    script = ("-m", "tests.integration.stop_in_two_processes", str(folder_tree), str(tmp_path))
-    run_python(REPOSITORY, *script, phase, name, str(rank), expect=code)
-    runs = tmp_path / "Slsg" / "parts"
-    (file,) = runs.rglob("*.ckpt")
-    assert file.relative_to(runs) == Path("v0", "weights", "lightning", f"{phase}.ckpt")
-    assert sorted(path.name for path in runs.iterdir()) == ["latest", "v0"]
-
-    run_python(REPOSITORY, *script, "none", "SIGTERM", "0", str(file))
-    weights = torch.load(tmp_path / "weights.pt", weights_only=True)
-    assert [name for name, tensor in uninterrupted.items() if not torch.equal(tensor, weights[name])] == []
+def test_signals_stop_both_after_the_same_step_and_they_go_on(folder_tree: Path, tmp_path: Path) -> None:
+    """As if nothing had been, in one folder of results for each run. SIGTERM reaches both, Ctrl-C one of them."""
+    script = ("-m", "tests.integration.stop_in_two_processes", str(folder_tree))
+    run_python(REPOSITORY, *script, str(tmp_path / "whole"), "none", "SIGTERM", "0")
+    runs, checkpoint = tmp_path / "stopped" / "Slsg" / "parts", []
+    for phase, name, rank, code in (("pretraining", "SIGTERM", 2, 143), ("training", "SIGINT", 1, 1)):
+        run_python(REPOSITORY, *script, str(tmp_path / "stopped"), phase, name, str(rank), *checkpoint, expect=code)
+        newest = sorted(runs.glob("v*"))[-1]
+        (file,) = newest.rglob("*.ckpt")
+        assert file.relative_to(newest) == Path("weights", "lightning", f"{phase}.ckpt")
+        checkpoint = [str(file)]
     assert sorted(path.name for path in runs.iterdir()) == ["latest", "v0", "v1"]
-    assert (runs / "latest").resolve().name == "v1"
 
-
-@pytest.fixture(scope="module")
-def uninterrupted(folder_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """Weights of the first of two processes that nothing interrupted."""
-    root = tmp_path_factory.mktemp("whole")
-    script = ("-m", "tests.integration.stop_in_two_processes", str(folder_tree), str(root))
-    run_python(REPOSITORY, *script, "none", "SIGTERM", "0")
-    return torch.load(root / "weights.pt", weights_only=True)
+    run_python(REPOSITORY, *script, str(tmp_path / "stopped"), "none", "SIGTERM", "0", *checkpoint)
+    expected, weights = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "stopped"))
+    assert [name for name, tensor in expected.items() if not torch.equal(tensor, weights[name])] == []
+    assert sorted(path.name for path in runs.iterdir()) == ["latest", "v0", "v1", "v2"]
+    assert (runs / "latest").resolve().name == "v2"

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
+from anomalib.cli import AnomalibCLI
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -20,7 +22,7 @@ from torch import Tensor
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.training import run_watch
 from anomalib_slsg.training.optimizer import OptimizerOptions
-from tests.support.commands import ENVIRONMENT, TIMEOUT_SECONDS, run_anomalib
+from tests.support.commands import ENVIRONMENT, TIMEOUT_SECONDS
 from tests.support.models import NO_NORMALITY, NO_PRETRAINING, weights_of
 from tests.support.training import checkpoints_of, quiet_trainer
 
@@ -152,7 +154,7 @@ def test_a_monitor_that_nothing_logs_is_refused_before_anything_is_trained(
 
 @pytest.mark.slow
 def test_the_command_line_stops_with_143_and_says_how_to_go_on(
-    model_arguments: list[str], folder_arguments: list[str], tmp_path: Path
+    model_arguments: list[str], folder_arguments: list[str], parse_command: Callable[..., AnomalibCLI], tmp_path: Path
 ) -> None:
     limits = ["--trainer.max_steps", "2000", "--trainer.accelerator", "cpu"]
     program = str(Path(sys.executable).parent / "anomalib")
@@ -176,7 +178,7 @@ def test_the_command_line_stops_with_143_and_says_how_to_go_on(
     file = Path(arguments[-1])
     assert file == weights / "training.ckpt"
     step = torch.load(file, weights_only=True)["global_step"]
-    run_anomalib(tmp_path, *arguments, "--trainer.max_steps", str(step + 2))
+    parse_command(*arguments, "--trainer.max_steps", str(step + 2))
     assert (tmp_path / "results" / "Slsg" / "parts" / "latest" / "weights" / "lightning" / "model.ckpt").exists()
     assert not file.exists()
 

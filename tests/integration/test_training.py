@@ -1,6 +1,5 @@
 """That training teaches, and what its options change."""
 
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from anomalib_slsg.networks import NetworkOptions
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from tests.support.models import NO_NORMALITY, NO_PRETRAINING
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 def test_a_short_training_finds_defects(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", tmp_path: Path
 ) -> None:
-    """The paper's network alone, from random weights and one epoch of pre-training; it knew nothing before.
+    """The paper's network alone with a smaller decoder, from random weights and one epoch of pre-training; it knew
+    nothing before.
 
-    Of three seeds the middle one counts: on some processors so few steps of one of them end where nothing is found.
+    Two of three seeds count, the first two if they agree: on some processors so few steps of one of them end where
+    nothing is found.
     """
-    before, after = [], []
+    found: list[dict[str, bool]] = []
     for seed in range(3):
-        model = make_model(normality=NO_NORMALITY, image_size=(64, 64), seed=seed, auto_bfloat16=False)
-        before += make_engine(tmp_path / f"{seed}_before", logger=False).test(model, make_folder(), verbose=False)
-        engine = make_engine(tmp_path / str(seed), max_steps=80, logger=False)
-        after += engine.train(model, datamodule=make_folder())
-
-    def middle(found: list[dict[str, float]], metric: str) -> float:
-        return statistics.median(metrics[metric] for metrics in found)
-
-    assert middle(before, "pixel_AUROC") < 0.85
-    assert middle(after, "pixel_AUROC") > 0.92
-    assert middle(after, "image_AUROC") > 0.9
+        options = {"normality": NO_NORMALITY, "network": NetworkOptions(decoder_channels=(128, 64, 32, 16))}
+        model = make_model(image_size=(64, 64), seed=seed, auto_bfloat16=False, **options)
+        (before,) = make_engine(tmp_path / f"{seed}_before", logger=False).test(model, make_folder(), verbose=False)
+        (after,) = make_engine(tmp_path / str(seed), max_steps=120, logger=False).train(model, datamodule=make_folder())
+        goals = {"no map before": before["pixel_AUROC"] < 0.85, "map": after["pixel_AUROC"] > 0.92}
+        found.append({**goals, "image": after["image_AUROC"] > 0.9})
+        reached = {goal: sum(each[goal] for each in found) for goal in found[0]}
+        if min(reached.values()) >= 2:
+            break
+    assert min(reached.values()) >= 2, reached
 
 
 class Modes(Callback):

@@ -30,12 +30,17 @@ class CommandOutput:
     @property
     def metrics(self) -> dict[str, float]:
         """Metrics of the printed table."""
-        return {name: float(value) for name, value in METRIC_ROW.findall(self.text)}
+        return metrics_in(self.text)
 
     @property
     def sentence(self) -> str:
         """The text without line breaks and repeated spaces, for searching."""
         return " ".join(self.text.split())
+
+
+def metrics_in(text: str) -> dict[str, float]:
+    """Metrics of a table that was printed."""
+    return {name: float(value) for name, value in METRIC_ROW.findall(text)}
 
 
 def run(root: Path, *command: str, expect: int | None = 0, **environment: str) -> CommandOutput:
