@@ -55,7 +55,7 @@ def _run(given: list[str]) -> int:
     try:
         read_deep_images()
         return COMMANDS[options.subcommand][0].run(options[options.subcommand])
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -15,6 +15,9 @@ from anomalib_slsg.cli.folders import new_folder
 from anomalib_slsg.utils.validation import check_number
 
 if TYPE_CHECKING:
+    from anomalib.data import AnomalibDataModule
+    from anomalib.engine import Engine
+
     from anomalib_slsg.lightning_model import Slsg
     from anomalib_slsg.report.judged import Judged
 
@@ -67,7 +70,7 @@ def run(options: Namespace) -> int:
     if options.schedule is not None and options.minutes is not None:
         raise ValueError("--minutes and --schedule contradict each other; give one of them")
     minutes = check_number("--minutes", MINUTES if options.minutes is None else options.minutes, "[0, inf)")
-    check_number("--false_alarm_rate", options.false_alarm_rate, "(0, 1)")
+    check_number("--false_alarm_rate", options.false_alarm_rate, "(0, 0.5]")
     model = make_model(options, minutes)
     images = find_data(options.folder)
     print(images.sentence)
@@ -83,39 +86,32 @@ def run(options: Namespace) -> int:
         enable_model_summary=False,
         callbacks=[RunProgress(budget), look, *([] if budget is None else [budget])],
     )
-    kept = len(kept_for_calibration(len(images.datamodule.train_data)))
-    print(f"Training {_length(model, minutes if by_time else None)}; {kept} good images are kept for the threshold.")
-    try:
-        engine.fit(model, datamodule=images.datamodule, ckpt_path=state)
-    except BaseException as error:
-        if not any(output.rglob("*.ckpt")):  # from which the training could go on
-            shutil.rmtree(output)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                print("Stopped before there was anything to save.", file=sys.stderr)
-        raise
-    checkpoint = Path(engine.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
-    for file in checkpoint.parent.iterdir():
-        shutil.move(file, output / file.name)
-    shutil.rmtree(output / RUN)
-    look.write(output, output / checkpoint.name)
+    promises = model.options.calibration.false_alarm_rate is not None
+    kept = len(kept_for_calibration(len(images.datamodule.train_data))) if promises else 0
+    print(
+        f"Training {_length(model, minutes if by_time else None)}; {kept} good image{' is' if kept == 1 else 's are'} "
+        "kept for the threshold."
+    )
+    checkpoint = _fit(engine, model, images.datamodule, output, state)
+    look.write(output, checkpoint)
     judged, broken = judge_images(
-        TrainedModel(output / checkpoint.name), list(images.test), common_folder(list(images.test)), output, images.test
+        TrainedModel(checkpoint), list(images.test), common_folder(list(images.test)), output, images.test
     )
     if budget is not None:
         trained = f"SegNet was trained for {engine.trainer.global_step} iterations."
         print(trained if model.model.segments else LEFT_OUT)
     for line in [*results(judged), *(f"Not judged: {sentence}" for sentence in broken)]:
         print(line)
-    if model.model.calibration.fitted:
-        print(model.model.calibration.sentence())
-    calibration = model.model.calibration
-    card = {"calibration": calibration.card()} if calibration.fitted else {}
+    card = {}
+    if (calibration := model.model.calibration).fitted:
+        print(calibration.sentence())
+        card = {"calibration": calibration.card()}
     chosen = plain({**dataclasses.asdict(model.options), "image_size": options.image_size})
-    describe_run(output, output / checkpoint.name, time.monotonic() - start, options=chosen, **card)
+    describe_run(output, checkpoint, time.monotonic() - start, options=chosen, **card)
     write_report(output)
     print(f"This took {(time.monotonic() - start) / 60:.1f} minutes. In '{output}':")
     print(f"  model      {checkpoint.name}\n  report     report.html\n  table      scores.csv\n  heat maps  heat_maps/")
-    print(f"Next: slsg predict {output / checkpoint.name} NEW_IMAGES")
+    print(f"Next: slsg predict {checkpoint} NEW_IMAGES")
     return 0
 
 
@@ -151,6 +147,23 @@ def make_model(options: Namespace, minutes: float) -> "Slsg":
         given[name] = dataclasses.replace(group, **free)
     given["seed"] = 0 if given["seed"] is None else given["seed"]
     return Slsg(**given, image_size=options.image_size, visualizer=False)
+
+
+def _fit(engine: "Engine", model: "Slsg", datamodule: "AnomalibDataModule", output: Path, state: Path | None) -> Path:
+    """Train, and leave nothing of the trainer's folders but the model and what belongs to it."""
+    try:
+        engine.fit(model, datamodule=datamodule, ckpt_path=state)
+    except BaseException as error:
+        if not any(output.rglob("*.ckpt")):  # from which the training could go on
+            shutil.rmtree(output)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                print("Stopped before there was anything to save.", file=sys.stderr)
+        raise
+    checkpoint = Path(engine.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    for file in checkpoint.parent.iterdir():
+        shutil.move(file, output / file.name)
+    shutil.rmtree(output / RUN)
+    return output / checkpoint.name
 
 
 def results(judged: "Iterable[Judged]") -> list[str]:

@@ -203,6 +203,6 @@ def images_among(paths: Sequence[str | Path]) -> list[int]:
     """
     others = [index for index, path in enumerate(paths) if not Path(path).name.startswith("._")]
     if len(others) < len(paths):
-        first = next(path for path in paths if Path(path).name.startswith("._"))
+        first = next(Path(path).absolute() for path in paths if Path(path).name.startswith("._"))
         logger.warning("Skipped %d files like '%s': notes of macOS, no images.", len(paths) - len(others), first)
     return others

@@ -37,6 +37,11 @@ TINY = [
     *("--model.normality.backbone", "test_efficientnet", "--model.normality.encoder_weights", "null"),
 ]
 
+DIVERGING = [
+    *("--model.pretraining.epochs", "0", "--model.optimizer.iterations", "9"),
+    *("--model.optimizer.learning_rate", "1e30"),
+]
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -111,6 +116,8 @@ def test_anomalies_fail_where_that_is_asked_for_and_nothing_is_overwritten(
         (["train", "single"], "'single' has a single image ('000.png')"),
         (["train", "unnamed"], "none is called 'good'"),
         (["train", "broken", "--minutes", "0", *TINY], "broken/good/cut.png"),
+        (["train", "single", "--false_alarm_rate", "0.7"], "--false_alarm_rate must lie in (0, 0.5]"),
+        (["train", "unnamed/line A", *DIVERGING, *TINY], "the training has diverged"),
         (["train", "broken", "--minutes", "-1"], "--minutes must lie in [0, inf)"),
         (["train", "broken", "--image_size", "33"], "multiple"),
         (["train", "unnamed/line A", "--ckpt_path", "text.ckpt"], "'text.ckpt' is not what a stopped 'slsg train' has"),
