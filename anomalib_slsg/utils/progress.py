@@ -57,6 +57,7 @@ class _Lines(Progress):
         if now - said < SECONDS_BETWEEN_LINES or not task.total:
             return
         self._said[task_id] = now
-        left = task.time_remaining
-        minutes = "" if left is None else f", about {max(1, round(left / 60))} minutes left"
-        self.console.print(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{minutes}", soft_wrap=True)
+        line = f"{task.description}: {task.completed:.0f} of {task.total:.0f}"
+        if (left := task.time_remaining) is not None:
+            line += f", about {left / 60:.0f} minutes left" if left >= 90 else ", about a minute left"
+        self.console.print(line, soft_wrap=True)
