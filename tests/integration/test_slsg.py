@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -360,3 +362,18 @@ def test_the_command_says_where_the_report_is(tmp_path: Path, capsys: pytest.Cap
     assert re.search(r"report\.html'\.$", capsys.readouterr().out.strip())
     assert main(["report", str(tmp_path / "nothing")]) == 2
     assert "has no scores.jsonl" in capsys.readouterr().err
+
+
+def test_threads_that_wait_leave_the_processor_to_others() -> None:
+    """OpenMP reads its variables when torch is imported, so the command's own modules must not do that."""
+    program = (
+        "import os, sys, anomalib_slsg.cli.main as command\n"
+        "assert 'torch' not in sys.modules\n"
+        "command.quiet = lambda: sys.exit(os.environ['OMP_WAIT_POLICY'])\n"
+        "command.main(['doctor'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.stderr.strip() == "PASSIVE"
