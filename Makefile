@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/python -m anomalib_slsg.synthetic_loco --category $(CATEGORY)
-	$(BIN)/slsg train datasets/SyntheticLOCO/$(CATEGORY) --minutes 4 --output results/demo
+	$(BIN)/slsg train datasets/SyntheticLOCO/$(CATEGORY) --minutes 3 --image_size 128 --output results/demo
 
 lint: install
 	$(BIN)/ruff check .
