@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from anomalib_slsg.metrics.anomaly_maps import read_map
 from anomalib_slsg.metrics.evaluate import evaluate, main
 from anomalib_slsg.utils.images import read_image
 from tests.support.commands import metrics_in
+from tests.support.paths import REPOSITORY
 from tests.support.training import drawn_loco
 from tests.support.trees import copy_loco_tree
 
@@ -191,9 +191,9 @@ def test_command_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The configuration in the metrics' README, and the command line in the writer's documentation."""
-    readme = (Path(sys.modules["anomalib_slsg.metrics"].__file__ or "").parent / "README.md").read_text()
-    (text,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    """The configuration in the metrics' page, and the command line in the writer's documentation."""
+    page = (REPOSITORY / "docs" / "loco_metrics.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     config = yaml.safe_load(text)
     config["model"]["init_args"] |= {"backbone": "resnet18", "layers": ["layer1"], "pre_trained": False}
     config["model"]["init_args"]["coreset_sampling_ratio"] = 0.05
