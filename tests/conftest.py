@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import REPOSITORY
+from tests.support.signal_stack import keep_signal_stack
 from tests.support.trees import write_folder_tree, write_mvtec_ad_tree, write_mvtec_loco_tree
 
 # No test fetches anything. huggingface_hub looks at this once, when it is imported; nothing above imports it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tiny tensors gain nothing from threads, and threads that wait for each other on a busy machine lose minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+restore_signal_stack = keep_signal_stack()
+
+
+@pytest.fixture(autouse=True)
+def _signal_stack() -> Iterator[None]:
+    yield
+    restore_signal_stack()
 
 
 @pytest.fixture(scope="session")
