@@ -83,7 +83,7 @@ def test_tensorboard_gets_losses_and_reconstructions(trained: "CommandOutput") -
     assert {*GENERATOR_LOSSES, "train_loss", "train_focal", "train_l1", "train_auxiliary"} <= set(tags["scalars"])
     assert tags["images"] == ["pretraining/reconstructions"]
     picture = events.Images("pretraining/reconstructions")[0]
-    assert (picture.height, picture.width) == (4 * (heading_height(32) + 32), 4 * 32)  # four images, each in four states
+    assert (picture.height, picture.width) == (4 * (heading_height(32) + 32), 4 * 32)  # 4 images in 4 states
 
 
 def test_reconstructions_are_written_as_a_file(trained_folder: Path) -> None:
