@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("plain_reading")
 @pytest.fixture(autouse=True)
 def _two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trained, "SEGNET_STEPS", 2)
-    monkeypatch.setattr(trained, "GPT_NET_STEPS", 2)
+    monkeypatch.setattr(trained, "GPT_NET_STEPS", (2, 2))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from anomalib_slsg.networks import GPTNet
 from anomalib_slsg.networks.seg_net import SegNet
 from anomalib_slsg.options import LossOptions
 from anomalib_slsg.pretraining.gan import InpaintingGAN
-from anomalib_slsg.pretraining.masking import inpainting_mask
+from anomalib_slsg.pretraining.masking import REFERENCE_SIDE, inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.training.optimizer import sgd_with_cosine
 from anomalib_slsg.utils.seeding import seeded, stream
+
+Reconstruct = Callable[[Tensor, Tensor], Tensor]
 
 WEIGHTS, ORDER, SIMULATION, MASKS, PICTURE = range(5)  # random streams
 
@@ -65,44 +68,54 @@ def train_segnet(model: Slsg, losses: LossOptions, images: Tensor, steps: int, a
     return seg_net.eval()
 
 
-def train_gpt_net(
-    model: Slsg, adversarial: bool, images: Tensor, steps: int, advance: Callable[[], None]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Train a GPT-Net that begins with a checkpoint's encoder.
+def train_gpt_nets(
+    model: Slsg, images: Tensor, together: int, apart: int, advance: Callable[[], None]
+) -> tuple[Reconstruct, Reconstruct]:
+    """Train a GPT-Net that begins with a checkpoint's encoder by the l1 loss, then go on in two ways.
+
+    D-Net would have the last word over a decoder that knows nothing yet; it needs a reconstruction to sharpen.
 
     Args:
         model: The checkpoint's model.
-        adversarial: Whether with D-Net.
         images: Normal images in [0, 1], of shape (N, 3, H, W).
-        steps: How many.
+        together: Steps until the ways part.
+        apart: Steps of each way after that.
         advance: Called after each step.
 
     Returns:
-        Reconstructs images (B, 3, H, W) under their masks (B, 1, H, W).
+        What the l1 loss alone makes, and what the adversarial loss makes in addition: functions of images
+        (B, 3, H, W) and masks (B, 1, H, W) that reconstruct the images.
     """
-    seed, seg_net = model.options.seed or 0, model.model.seg_net
-    weight = model.options.pretraining.adversarial_weight or PretrainingOptions.adversarial_weight
-    options = dataclasses.replace(model.options.pretraining, adversarial_weight=weight if adversarial else 0.0)
+    seed, seg_net, given = model.options.seed or 0, model.model.seg_net, model.options.pretraining
+    weights = {False: 0.0, True: given.adversarial_weight or PretrainingOptions.adversarial_weight}
+
+    def train(gpt_net: GPTNet, adversarial: bool, first: int, steps: int) -> InpaintingGAN:
+        options = dataclasses.replace(given, adversarial_weight=weights[adversarial])
+        gan = InpaintingGAN(gpt_net, options, Precision(), images.device, model.model.fast_autocast)
+        for step in range(first, first + steps):
+            batch = images[_draw(len(images), options.batch_size, seed, step)]
+            gan.step(batch, model.model.normalise(batch), draw_masks(options, batch, stream(seed, MASKS, step)))
+            advance()
+        return gan
+
     with seeded(stream(seed, WEIGHTS)):
         gpt_net = GPTNet(copy.deepcopy(seg_net.encoder), seg_net.decoder.channels)
-        gan = InpaintingGAN(gpt_net, options, Precision(), images.device, model.model.fast_autocast)
-    for step in range(steps):
-        batch = images[_draw(len(images), options.batch_size, seed, step)]
-        gan.step(batch, model.model.normalise(batch), draw_masks(options, batch, stream(seed, MASKS, step)))
-        advance()
+        start = train(gpt_net, False, 0, together).gpt_net
+        one, other = (train(copy.deepcopy(start), each, together, apart) for each in (False, True))
+    return partial(_reconstruct, model, one), partial(_reconstruct, model, other)
 
-    @torch.no_grad()
-    def reconstruct(originals: Tensor, mask: Tensor) -> Tensor:
-        with gan.forward_context():
-            return gan.gpt_net(model.model.normalise(originals) * (1 - mask))[0]
 
-    return reconstruct
+@torch.no_grad()
+def _reconstruct(model: Slsg, gan: InpaintingGAN, images: Tensor, mask: Tensor) -> Tensor:
+    with gan.forward_context():
+        return gan.gpt_net(model.model.normalise(images) * (1 - mask))[0]
 
 
 def draw_masks(options: PretrainingOptions, images: Tensor, generator: torch.Generator) -> Tensor:
     """Draw what GPT-Net does not see of images (B, 3, H, W): 1 where they are hidden, of shape (B, 1, H, W)."""
-    grid, large = (options.patch_size, options.mask_ratio), (options.large_masks, options.large_mask_sides)
     size = (images.shape[-2], images.shape[-1])
+    patch_size = max(1, options.patch_size * max(size) // REFERENCE_SIDE)  # images are smaller here than in trainings
+    grid, large = (patch_size, options.mask_ratio), (options.large_masks, options.large_mask_sides)
     return inpainting_mask(len(images), size, generator, *grid, *large, device=images.device)
 
 

@@ -17,7 +17,7 @@ from anomalib_slsg.utils.files import write_atomically
 
 INCH = 25.4  # millimetres
 WIDTH = 85.0  # of a column, in millimetres
-CAPTION_LINE, CAPTION_CHARACTERS = 2.7, 70  # height in millimetres, and how many fit into the column
+CAPTION_LINE, CAPTION_CHARACTERS = 2.7, 73  # height in millimetres, and how many fit into the column
 ROW_LABEL = 4.0  # millimetres beside a grid of pictures
 LETTER = 0.21  # width of a letter in millimetres for a point of its size
 MANY = 5  # columns, of which more have smaller titles
@@ -92,7 +92,7 @@ def picture_grid(
     """
     aspect = shape[0] / shape[1]
     side = (WIDTH - ROW_LABEL) / len(columns) * aspect
-    title = 3.2 * (1 + max(name.count("\n") for name in columns))
+    title = 3.2 * max(len(name.split("\n")) if name else 0 for name in columns)
     figure = column_figure((side + 0.4 + extra) * len(rows) + title, caption)
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for each in axes.flat:
@@ -100,10 +100,11 @@ def picture_grid(
         each.set_yticks([])
     for each, name in zip(axes[0], columns, strict=True):
         each.set_title(name, pad=2, fontsize=7 if len(columns) <= MANY else 6)
-    for each, name in zip(axes[:, 0], rows, strict=True):
-        lines = [fill(line, max(1, int(side / (7 * LETTER))), break_long_words=False) for line in name.split("\n")]
-        longest = max(len(line) for line in "\n".join(lines).split("\n"))
-        each.set_ylabel("\n".join(lines), labelpad=2, fontsize=min(7.0, side / (LETTER * max(1, longest))))
+    most = max(1, int(side / (7 * LETTER)))  # letters along a row
+    labels = ["\n".join(fill(line, most, break_long_words=False) for line in name.split("\n")) for name in rows]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    for each, label in zip(axes[:, 0], labels, strict=True):
+        each.set_ylabel(label, labelpad=2, fontsize=min(7.0, side / (LETTER * max(1, longest))))
     return figure, axes
 
 
