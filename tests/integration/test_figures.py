@@ -1,6 +1,7 @@
 """``slsg figures`` on a tiny checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -10,15 +11,24 @@ from anomalib_slsg.cli.figures import trained
 from anomalib_slsg.cli.figures.command import FIGURES
 from anomalib_slsg.cli.figures.subject import OWN, Subject
 from anomalib_slsg.cli.main import main
+from anomalib_slsg.report.figures import column
 
 pytestmark = pytest.mark.usefixtures("plain_reading")
 
 
 @pytest.fixture(autouse=True)
-def _two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(column, "RESOLUTION", 60)
     monkeypatch.setattr(trained, "SEGNET_STEPS", 2)
     monkeypatch.setattr(trained, "GPT_NET_STEPS", (2, 2))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def write_changed(checkpoint: Path, file: Path, group: str, **options: Any) -> None:
+    """Write a checkpoint with other options of a group."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"][group] = {**content["hyper_parameters"][group], **options}
+    torch.save(content, file)
 
 
 def test_all_figures_are_made(
@@ -63,6 +73,21 @@ def test_what_cannot_be_drawn_is_said(
     arguments = ["--checkpoint", str(fitted.checkpoint), "--figure", "11", "--output", str(tmp_path / "out")]
     assert main(["figures", *arguments, "--data", str(folder_tree)]) == 2
     assert "figure 11: the data have no mask of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_without_each_loss_take_the_place_of_trainings(
+    fitted: object, mvtec_ad_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {name: tmp_path / f"{name}.ckpt" for name in ("l1", "focal", "auxiliary")}
+    for name, file in models.items():
+        write_changed(fitted.checkpoint, file, "loss", **{f"{name}_weight": 0.0})
+    monkeypatch.setattr(trained, "train_segnet", None)
+    figure = trained.losses(Subject(fitted.checkpoint, mvtec_ad_tree / "part", models)).figure
+    assert "All are checkpoints" in figure.get_supxlabel()
+    del models["focal"]
+    with pytest.raises(TypeError, match="not callable"):  # then all are trained here
+        trained.losses(Subject(fitted.checkpoint, mvtec_ad_tree / "part", models))
 
 
 def test_a_checkpoint_without_segnet_leaves_its_figures_out(
@@ -72,9 +97,7 @@ def test_a_checkpoint_without_segnet_leaves_its_figures_out(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    checkpoint = torch.load(fitted.checkpoint, weights_only=True)
-    checkpoint["hyper_parameters"]["optimizer"] = {**checkpoint["hyper_parameters"]["optimizer"], "iterations": 0}
-    torch.save(checkpoint, tmp_path / "model.ckpt")
+    write_changed(fitted.checkpoint, tmp_path / "model.ckpt", "optimizer", iterations=0)
     arguments = ["figures", "--checkpoint", str(tmp_path / "model.ckpt"), "--data", str(mvtec_ad_tree / "part")]
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 0

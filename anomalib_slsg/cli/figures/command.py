@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
 
     subject = Subject(options.checkpoint, options.data, options.models)
     print(subject.images.sentence)
-    output = new_folder(options.output or Path("results") / "figures")
+    output: Path | None = None
     for number in options.figure or FIGURES:
         name, module = FIGURES[number]
         try:
@@ -59,6 +59,7 @@ def run(options: Namespace) -> int:
                 raise ValueError(f"figure {number}: {error}") from error
             print(f"Figure {number} is left out: {error}.")
             continue
+        output = output or new_folder(options.output or Path("results") / "figures")
         stem = f"figure_{number.replace('.', '_')}_{name}"
         files = save_figure(made.figure, output, stem)
         if made.markdown is not None:
