@@ -23,7 +23,11 @@ def speed(subject: Subject) -> Made:
     networks |= {name: network for name, network in subject.opinions.items() if name == SEGNET}
     columns = {name: _costs(network, image) for name, network in networks.items()}
     cuda = subject.device.type == "cuda"
-    device = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    device = (
+        torch.cuda.get_device_name()
+        if cuda
+        else f"a processor ({platform.machine()}, threads: {torch.get_num_threads()})"
+    )
     return Made(draw_speed(columns, device), speed_table(columns, device))
 
 

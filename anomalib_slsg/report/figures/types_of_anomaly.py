@@ -41,7 +41,7 @@ def draw_types(areas: Mapping[str, Mapping[str, float]], numbers: Mapping[str, i
     axes.invert_yaxis()
     axes.set_xlim(lowest, 1 + 0.1 * (1 - lowest))
     axes.set_xlabel("image AUROC")
-    axes.set_xticks(np.linspace(lowest, 1, 6))
+    axes.set_xticks([tick / 10 for tick in range(round(10 * lowest), 11)])
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=len(areas), frameon=False)
     return figure
