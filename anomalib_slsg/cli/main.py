@@ -10,12 +10,14 @@ from jsonargparse import ArgumentParser
 
 from anomalib_slsg.cli import doctor, export, predict, report, train
 from anomalib_slsg.cli.console import quiet
+from anomalib_slsg.cli.figures import command as figures
 
 COMMANDS = {
     "train": (train, "learn from a folder of images of good parts"),
     "predict": (predict, "judge images with a trained model"),
     "report": (report, "write a page of what was found"),
     "export": (export, "write a model for other programs"),
+    "figures": (figures, "draw the paper's figures of a trained model"),
     "doctor": (doctor, "say what this machine has, and try a tiny model"),
 }
 OTHERS = {  # command lines of their own, which are modules, too

@@ -1,5 +1,6 @@
 """Pictures of GPT-Net's reconstructions, for the user's loggers and as files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -13,12 +14,40 @@ from torch import Tensor
 from anomalib_slsg.networks import GPTNet
 from anomalib_slsg.utils.files import write_atomically
 
+HEADING_SHARE, LEAST_HEADING = 1 / 12, 18  # height of a row's heading, of that of its images and in pixels
+LETTERS = 0.4 / LEAST_HEADING  # OpenCV's font scale for a pixel of heading
+
+
+def labelled_rows(rows: Mapping[str, Tensor]) -> np.ndarray:
+    """Draw rows of images, each below its name.
+
+    Args:
+        rows: Images in [0, 1] of shape (B, 3, H, W), the same of each row, by name.
+
+    Returns:
+        Array of shape (rows * (heading + H), B * W, 3), uint8.
+    """
+    parts = []
+    for name, images in rows.items():
+        row = torch.cat(list(images), dim=-1).float().cpu().clamp(0, 1).permute(1, 2, 0)
+        height = heading_height(row.shape[0])
+        heading = np.full((height, row.shape[1], 3), 255, np.uint8)
+        place, black = (2, round(0.72 * height)), (0, 0, 0)
+        cv2.putText(heading, name, place, cv2.FONT_HERSHEY_SIMPLEX, LETTERS * height, black, 1, cv2.LINE_AA)
+        parts += [heading, (row.numpy() * 255).round().astype(np.uint8)]
+    return np.concatenate(parts)
+
+
+def heading_height(image_height: int) -> int:
+    """Tell how high the heading of a row is, in pixels, by the height of its images."""
+    return max(LEAST_HEADING, round(HEADING_SHARE * image_height))
+
 
 @torch.no_grad()
 def log_reconstructions(
     trainer: Trainer, gpt_net: GPTNet, images: Tensor, normalised: Tensor, mask: Tensor, epoch: int
 ) -> None:
-    """Draw images, masked images and both reconstructions; write them to a file and to every logger that takes images.
+    """Draw images, masked images and both reconstructions in rows that are named; give them to a file and to loggers.
 
     Args:
         trainer: The trainer, for its loggers and folder.
@@ -33,9 +62,11 @@ def log_reconstructions(
     reconstruction, auxiliary = gpt_net(normalised * (1 - mask))
     for name, buffer in gpt_net.named_buffers():
         buffer.copy_(statistics[name])
-    rows = torch.stack([images, images * (1 - mask), reconstruction, auxiliary])  # (4, B, 3, H, W)
-    sheet = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
-    picture = (sheet.float().cpu().clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    masked = images * (1 - mask)
+    from_bottleneck = "auxiliary, bottleneck alone"
+    picture = labelled_rows(
+        {"original": images, "masked image": masked, "reconstruction": reconstruction, from_bottleneck: auxiliary}
+    )
     path = Path(trainer.default_root_dir) / "images" / "pretraining" / f"epoch_{epoch:03d}.png"
     # OpenCV's own writer fails without a word where a path's letters are not the system's
     encoded = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()

@@ -34,12 +34,16 @@ class SimulatedBatch(NamedTuple):
         mask: (B, 1, H, W) of 0 and 1, the labels: M of equation 1, or its visible part with ``minimum_change``.
         logical: (B,) booleans, true for logical and false for structural anomalies.
         foreground: (B, 1, H, W) of 0 and 1, where anomalies were allowed.
+        noise: (B, 1, H, W) the field that M is the positive part of, within the foreground.
+        source: B times (3, H, W), I_N of equation 1.
     """
 
     image: Tensor
     mask: Tensor
     logical: Tensor
     foreground: Tensor
+    noise: Tensor
+    source: Sequence[Tensor]
 
 
 def superimpose(image: Tensor, source: Sequence[Tensor] | Tensor, mask: Tensor, delta: Tensor) -> Tensor:
@@ -137,13 +141,13 @@ class AnomalySimulator(nn.Module):
             kinds = drawn if kind is None else [kind] * len(images)
             logical = torch.tensor([name == "logical" for name in kinds])
             foreground = self._usable_foreground(normal)
-            mask = self._draw_mask(foreground, logical, generator)
+            mask, noise = self._draw_mask(foreground, logical, generator)
             sources = self._draw_sources(normal, others.float(), kinds, generator)
             delta = self._draw_opacity(logical, generator).to(normal.device, non_blocking=True)
             image = superimpose(normal, sources, mask, delta)
             label = self._visible(mask, normal, image)
         logical = logical.to(images.device, non_blocking=True)
-        return SimulatedBatch(image.to(images), label.to(images), logical, foreground.to(images))
+        return SimulatedBatch(image.to(images), label.to(images), logical, foreground.to(images), noise, sources)
 
     def _texture_bank(self) -> TextureBank:
         if self._textures is None:
@@ -176,20 +180,24 @@ class AnomalySimulator(nn.Module):
         too_small = area < self._minimum_area(images.shape[-2:])
         return torch.maximum(foreground, too_small.float())
 
-    def _draw_mask(self, foreground: Tensor, logical: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Binarised noise within the foreground, never smaller than the minimum area: (B, 1, H, W)."""
+    def _draw_mask(
+        self, foreground: Tensor, logical: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Binarised noise within the foreground, never smaller than the minimum area, and the noise: (B, 1, H, W)."""
         batch, _, height, width = foreground.shape
         candidates = logical.repeat_interleave(CANDIDATES)
-        noise = self._draw_fields((height, width), candidates, generator, foreground.device)
-        noise = noise.view(batch, CANDIDATES, height, width).masked_fill(foreground == 0, -math.inf)
+        fields = self._draw_fields((height, width), candidates, generator, foreground.device)
+        fields = fields.view(batch, CANDIDATES, height, width)
+        noise = fields.masked_fill(foreground == 0, -math.inf)
         minimum = self._minimum_area((height, width))
         area = (noise > 0).sum(dim=(2, 3))
         # the first candidate that is large enough, or else the largest
-        chosen = noise[torch.arange(batch, device=noise.device), area.clamp(max=minimum).argmax(dim=1)]
+        first = torch.arange(batch, device=noise.device), area.clamp(max=minimum).argmax(dim=1)
+        chosen = noise[first]
         # the mask is what lies above 0; should that be too little, the threshold sinks until it is not
         lowest = chosen.flatten(1).topk(minimum, dim=1).values[:, -1, None, None]
         mask = chosen >= lowest.clamp(max=torch.finfo(noise.dtype).tiny)
-        return mask.unsqueeze(1).to(noise.dtype)
+        return mask.unsqueeze(1).to(noise.dtype), fields[first].unsqueeze(1)
 
     def _draw_fields(
         self, size: tuple[int, int], logical: Tensor, generator: torch.Generator | None, device: torch.device

@@ -23,6 +23,7 @@ from anomalib_slsg import Slsg
 from anomalib_slsg.options import as_options
 from anomalib_slsg.pretraining.callback import GenerativePretraining
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.pretraining.pictures import heading_height
 from tests.support.commands import metrics_in
 from tests.support.trees import copy_images, resized
 
@@ -82,13 +83,14 @@ def test_tensorboard_gets_losses_and_reconstructions(trained: "CommandOutput") -
     assert {*GENERATOR_LOSSES, "train_loss", "train_focal", "train_l1", "train_auxiliary"} <= set(tags["scalars"])
     assert tags["images"] == ["pretraining/reconstructions"]
     picture = events.Images("pretraining/reconstructions")[0]
-    assert (picture.height, picture.width) == (4 * 32, 4 * 32)  # four images, each in four states
+    assert (picture.height, picture.width) == (4 * (heading_height(32) + 32), 4 * 32)  # 4 images in 4 states
 
 
 def test_reconstructions_are_written_as_a_file(trained_folder: Path) -> None:
     picture = cv2.imread(str(trained_folder / "images" / "pretraining" / "epoch_001.png"))
-    assert picture.shape == (4 * 32, 4 * 32, 3)
-    originals, masked = picture[:32], picture[32:64]
+    row = heading_height(32) + 32
+    assert picture.shape == (4 * row, 4 * 32, 3)
+    originals, masked = picture[row - 32 : row], picture[2 * row - 32 : 2 * row]
     assert (masked == 0).mean() > 0.4
     assert (originals == 0).mean() < 0.1
 

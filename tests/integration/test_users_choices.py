@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anomalib_slsg import ProbabilityPostProcessor, Slsg
+from anomalib_slsg.pretraining.pictures import heading_height
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from tests.support.models import NO_PRETRAINING
 from tests.support.training import drawn_loco
@@ -220,7 +221,7 @@ def test_anomalib_s_tensorboard_logger_gets_reconstructions_and_test_images(
     engine.fit(make_model(), make_folder())
     (file,) = (tmp_path / "tensorboard").rglob("events.out.tfevents.*")
     (picture,) = EventAccumulator(str(file)).Reload().Images("pretraining/reconstructions")
-    assert (picture.height, picture.width) == (4 * 32, 4 * 32)
+    assert (picture.height, picture.width) == (4 * (heading_height(32) + 32), 4 * 32)
     drawn = cv2.imread(str(Path(engine.trainer.default_root_dir) / "images" / "pretraining" / "epoch_001.png"))
     (tmp_path / "logged.png").write_bytes(picture.encoded_image_string)
     assert (cv2.imread(str(tmp_path / "logged.png")) == drawn).all()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from anomalib_slsg.networks import GPTNet, ResNetEncoder
 from anomalib_slsg.pretraining.masking import inpainting_mask
-from anomalib_slsg.pretraining.pictures import log_reconstructions
+from anomalib_slsg.pretraining.pictures import heading_height, log_reconstructions
 from tests.support.models import weights_of
 from tests.support.training import quiet_trainer
 
@@ -61,8 +61,13 @@ def test_file_shows_images_masked_images_and_reconstructions(tmp_path: Path, gpt
     file = tmp_path / "images" / "pretraining" / "epoch_005.png"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     picture = torch.from_numpy(cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)) / 255
-    assert picture.shape == (4 * 32, 3 * 48, 3)
-    rows = picture.view(4, 32, 3, 48, 3).permute(0, 2, 4, 1, 3)  # (row, image, colour, height, width)
+    heading = heading_height(32)
+    assert picture.shape == (4 * (heading + 32), 3 * 48, 3)
+    lines = picture.view(4, heading + 32, 3 * 48, 3)
+    headings, rows = lines[:, :heading], lines[:, heading:]
+    assert all((row < 0.3).any() and (row > 0.9).float().mean() > 0.5 for row in headings)  # letters on white
+    assert len({row.numpy().tobytes() for row in headings}) == 4
+    rows = rows.reshape(4, 32, 3, 48, 3).permute(0, 2, 4, 1, 3)  # (row, image, colour, height, width)
     torch.testing.assert_close(rows[0], images, rtol=0, atol=0.5 / 255 + 1e-6)
     torch.testing.assert_close(rows[1], images * (1 - mask), rtol=0, atol=0.5 / 255 + 1e-6)
     with torch.no_grad():
@@ -85,7 +90,7 @@ def test_loggers_get_the_picture(tmp_path: Path, gpt_net: GPTNet) -> None:
     _draw(tmp_path, gpt_net, [recording, tensorboard, CSVLogger(tmp_path / "csv")])
     [(name, image, details)] = recording.images
     assert name == "pretraining/reconstructions"
-    assert image.shape == (128, 144, 3)
+    assert image.shape == (4 * (heading_height(32) + 32), 144, 3)
     assert image.dtype == np.uint8
     assert details == {"global_step": 5}
     tensorboard.experiment.flush()

@@ -63,6 +63,11 @@ def test_images_change_inside_the_mask_only(kind: AnomalyKind, noise: NoiseKind)
     assert result.image.min() >= 0
     assert result.image.max() <= 1
     assert torch.equal(images, given)
+    assert torch.equal(result.mask, ((result.noise > 0) & (result.foreground == 1)).float().maximum(result.mask))
+    source = torch.stack(list(result.source))
+    moved, whole_way = (result.image - images)[~outside], (source - images)[~outside]
+    assert (moved * whole_way >= -1e-6).all()
+    assert (moved.abs() <= whole_way.abs() + 1e-6).all()
 
 
 def test_opaque_unturned_logical_source_is_the_other_image() -> None:
@@ -135,7 +140,7 @@ def test_same_seed_same_batch() -> None:
     first, again, other = (simulator(images, others, seeded(seed)) for seed in (3, 3, 4))
     fresh = AnomalySimulator(WHOLE)(images, others, seeded(3))
     for left, right in ((first, again), (first, fresh)):
-        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+        assert all(map(torch.equal, [*left[:-1], *left.source], [*right[:-1], *right.source]))
     assert not torch.equal(first.mask, other.mask)
 
 

@@ -1,0 +1,1 @@
+"""The paper's figures, drawn of numbers and pictures; each file is one of them."""
