@@ -70,10 +70,11 @@ def draw_images(folder: Path) -> None:
     import cv2
     import numpy as np
 
-    folder.mkdir(parents=True)
+    from anomalib_slsg.utils.pictures import write_png
+
     generator = np.random.default_rng(0)
     for number in range(IMAGES):
         image = np.full((SIDE, SIDE, 3), 200, np.uint8)
         cv2.circle(image, (SIDE // 2, SIDE // 2), SIDE // 4, (60, 120, 40), -1)
         noisy = (image + generator.normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
-        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", noisy)[1].tobytes())
+        write_png(folder / f"{number}.png", noisy)

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from anomalib_slsg.cli.models import Found, TrainedModel
+from anomalib_slsg.cli.models import TrainedModel
 from anomalib_slsg.report.judged import Judged, write_scores
-from anomalib_slsg.utils.files import write_atomically
 from anomalib_slsg.utils.images import list_images, read_rgb
+from anomalib_slsg.utils.pictures import write_png
 from anomalib_slsg.utils.progress import progress_bar
 
 MAPS, PICTURES = "maps", "heat_maps"
@@ -75,12 +75,13 @@ def judge_images(
                 continue
             image = torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
             found = model(image)
-            box, area = largest_region(found.anomaly_map, (rgb.shape[0], rgb.shape[1]))
+            enlarged = cv2.resize(found.anomaly_map, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            box, area = largest_region(enlarged)
             place = Path(os.path.relpath(path, common))
             folder = place.parent.as_posix()
             name = place if place.suffix.lower() == ".png" else place.with_name(f"{place.name}.png")
-            _write_picture(output / MAPS / name, np.round(found.anomaly_map * 255).astype(np.uint8))
-            _write_picture(output / PICTURES / name, draw(rgb, found, box))
+            write_png(output / MAPS / name, np.round(found.anomaly_map * 255).astype(np.uint8))
+            write_png(output / PICTURES / name, draw(rgb, enlarged, box))
             judged.append(
                 Judged(
                     file=str(path),
@@ -107,39 +108,28 @@ def common_folder(given: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.normpath(folder.absolute()) for folder in folders]))
 
 
-def largest_region(
-    anomaly_map: np.ndarray, size: tuple[int, int], threshold: float = 0.5
-) -> tuple[tuple[int, int, int, int] | None, float]:
-    """Find the largest connected region of a map above the threshold.
+def largest_region(anomaly_map: np.ndarray) -> tuple[tuple[int, int, int, int] | None, float]:
+    """Find the largest connected region of a map above 0.5.
 
     Args:
         anomaly_map: Probabilities of shape (H, W).
-        size: Height and width of the image, which the map is enlarged to.
-        threshold: Probability above which a pixel is anomalous.
 
     Returns:
-        Left, top, width and height in pixels of the image, ``None`` without a region, and the region's share of it.
+        Its left, top, width and height in pixels, ``None`` without a region, and its share of the map.
     """
-    enlarged = cv2.resize(anomaly_map, size[::-1], interpolation=cv2.INTER_LINEAR)
-    _, _, statistics, _ = cv2.connectedComponentsWithStats((enlarged > threshold).astype(np.uint8))
+    _, _, statistics, _ = cv2.connectedComponentsWithStats((anomaly_map > 0.5).astype(np.uint8))
     regions = statistics[1:]  # the first is what is not above the threshold
     if len(regions) == 0:
         return None, 0.0
     left, top, width, height, area = map(int, regions[regions[:, cv2.CC_STAT_AREA].argmax()])
-    return (left, top, width, height), area / (size[0] * size[1])
+    return (left, top, width, height), area / anomaly_map.size
 
 
-def draw(rgb: np.ndarray, found: Found, box: tuple[int, int, int, int] | None) -> np.ndarray:
+def draw(rgb: np.ndarray, anomaly_map: np.ndarray, box: tuple[int, int, int, int] | None) -> np.ndarray:
     """Draw a map over its image, blue for 0 and red for 1, and the box of the largest region; BGR."""
-    enlarged = cv2.resize(found.anomaly_map, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap(np.round(enlarged.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    colours = cv2.applyColorMap(np.round(anomaly_map.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)
     picture = cv2.addWeighted(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), 1 - BLEND, colours, BLEND, 0)
     if box is not None:
         left, top, width, height = box
         cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), RED, 1)
     return picture
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    data = cv2.imencode(".png", picture)[1].tobytes()  # cv2.imwrite takes no foreign letters on Windows
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from anomalib_slsg.cli import doctor, export, predict, report, train
 from anomalib_slsg.cli.console import quiet
@@ -38,17 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Else threads that wait for each other keep their processor from whatever else runs: with one other program on two
     # cores, judging an image took 30 times as long. Read when torch is imported, which nothing above does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with quiet():
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-
-
-def _run(given: list[str]) -> int:
-    from anomalib_slsg.data.reading import read_deep_images
-
-    parser = ArgumentParser(prog="slsg", description="Anomaly detection that learns from images of good parts.")
+    given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in OTHERS:
-        import_module(OTHERS[given[0]][0]).main(given[1:])
+        with quiet():
+            import_module(OTHERS[given[0]][0]).main(given[1:])
         return 0
+    options = _parse(given)
+    with quiet():
+        return _run(options)
+
+
+def _parse(given: list[str]) -> Namespace:
+    """Read the command line; but for ``train``, whose options are the model's, that loads no library."""
+    parser = ArgumentParser(prog="slsg", description="Anomaly detection that learns from images of good parts.")
     commands = parser.add_subcommands()
     for name, (module, description) in COMMANDS.items():
         subparser = ArgumentParser(description=description)
@@ -57,7 +59,12 @@ def _run(given: list[str]) -> int:
         commands.add_subcommand(name, subparser, help=description)
     for name, (_, description) in OTHERS.items():
         commands.add_subcommand(name, ArgumentParser(description=description), help=description)
-    options = parser.parse_args(given)
+    return parser.parse_args(given)
+
+
+def _run(options: Namespace) -> int:
+    from anomalib_slsg.data.reading import read_deep_images
+
     try:
         read_deep_images()
         return COMMANDS[options.subcommand][0].run(options[options.subcommand])

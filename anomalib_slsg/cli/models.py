@@ -107,9 +107,8 @@ class TrainedModel:
         return model.post_processor(concluded) if model.post_processor else concluded
 
     def _checkpoint(self, file: Path) -> Callable[[Tensor], Any]:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = checkpoint_in(file).to(device).eval()
-        model.warn_if_untrained()
+        model = model_in(file)
+        device = model.device
         post_processor: Any = model.post_processor
         if post_processor is not None:
             self.threshold = float(post_processor.image_threshold)
@@ -151,6 +150,18 @@ def checkpoint_in(file: Path) -> Slsg:
     if not file.is_file():
         raise FileNotFoundError(f"the model '{file}' does not exist")
     model: Slsg = Slsg.load_from_checkpoint(file, map_location="cpu")
+    return model
+
+
+def model_in(file: Path) -> Slsg:
+    """Load a checkpoint to judge with, onto the GPU where there is one, and warn if it has not been trained.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is something else.
+    """
+    model = checkpoint_in(file).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model.warn_if_untrained()
     return model
 
 

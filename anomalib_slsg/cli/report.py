@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.files import write_text
 
 PACKAGES = ("anomalib-slsg", "anomalib", "torch", "lightning", "timm", "openvino", "onnxruntime")
 
@@ -45,7 +45,7 @@ def describe_run(folder: Path, model: Path, seconds: float, **sections: Any) -> 
     facts = {"model": model.name, "minutes": round(seconds / 60, 2)}
     content = {"run": facts, "versions": versions(), **sections}
     text = json.dumps(content, indent=2, default=str)
-    write_atomically(folder / "run.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / "run.json", text)
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from anomalib_slsg.cli.console import quiet
 from anomalib_slsg.cli.folders import new_folder
 from anomalib_slsg.utils.validation import check_number
 
@@ -29,7 +30,8 @@ OWN: set[str | int] = {"image_size", "pre_processor", "post_processor", "evaluat
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    from anomalib_slsg.lightning_model import Slsg
+    with quiet():
+        from anomalib_slsg.lightning_model import Slsg
 
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images of good parts, or a folder 'good' of them")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results; else results/<FOLDER>")

@@ -26,7 +26,7 @@ from anomalib_slsg.metrics.image_areas import image_areas
 from anomalib_slsg.metrics.spro import SPROPoints, area_under_curve, check_fpr_limit, thin_curve
 from anomalib_slsg.metrics.spro_state import Series, SeriesAreas, SPROState, anomalous_groups, curve
 from anomalib_slsg.utils.auroc import area_under_roc
-from anomalib_slsg.utils.files import check_writable, write_atomically
+from anomalib_slsg.utils.files import check_writable, write_atomically, write_text
 from anomalib_slsg.utils.images import list_images
 from anomalib_slsg.utils.progress import progress_bar
 
@@ -183,7 +183,7 @@ def write_files(result: Evaluation, output: Path, fpr_limit: float, per_defect: 
         per_defect: Write the results of each type of defect, too.
     """
     text = json.dumps(result.metrics(per_defect), indent=2) + "\n"
-    write_atomically(output / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(output / "metrics.json", text)
     write_atomically(output / "curve.csv", lambda path: _write_curves(path, result.curves))
     over_fpr, over_threshold = draw_spro_over_fpr(result.curves, fpr_limit), draw_over_threshold(result.curves)
     write_atomically(output / "spro_over_fpr.png", lambda path: over_fpr.savefig(path, format="png", dpi=120))

@@ -10,9 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.swa_utils import update_bn
 
 from anomalib_slsg.networks import GPTNet
-from anomalib_slsg.pretraining.gan import InpaintingGAN
+from anomalib_slsg.pretraining.gan import InpaintingGAN, draw_masks
 from anomalib_slsg.pretraining.host import Host, StepWatch
-from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.pretraining.pictures import log_reconstructions
 from anomalib_slsg.pretraining.result import load_result, write_result
@@ -136,12 +135,7 @@ class GenerativePretraining(Callback):
         chosen = order[torch.arange(first, first + min(self.options.batch_size, len(images))) % len(images)]
         batch = images[chosen].to(model.device, non_blocking=True)
         generator = stream(self._seed, MASKS, self._step, trainer.global_rank)
-        return self._gan.step(batch, model.model.normalise(batch), self._mask(batch, generator))
-
-    def _mask(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        options, size = self.options, (batch.shape[-2], batch.shape[-1])
-        grid, large = (options.patch_size, options.mask_ratio), (options.large_masks, options.large_mask_sides)
-        return inpainting_mask(len(batch), size, generator, *grid, *large, device=batch.device)
+        return self._gan.step(batch, model.model.normalise(batch), draw_masks(self.options, batch, generator))
 
     def _steps_per_epoch(self, trainer: Trainer, number_of_images: int) -> int:
         steps = self._unlimited_steps(trainer, number_of_images)
@@ -156,7 +150,7 @@ class GenerativePretraining(Callback):
         if every and (epoch % every == 0 or epoch == epochs) and not _is_trial(trainer) and trainer.is_global_zero:
             assert self._gan is not None
             batch = model.normal_images.sample(4).to(model.device)
-            mask = self._mask(batch, stream(self._seed, PICTURE))
+            mask = draw_masks(self.options, batch, stream(self._seed, PICTURE))
             with self._gan.forward_context():
                 log_reconstructions(trainer, self._gan.gpt_net, batch, model.model.normalise(batch), mask, epoch)
 

@@ -11,6 +11,7 @@ from torch.optim import Adam, Optimizer
 
 from anomalib_slsg.networks import DNet, GPTNet
 from anomalib_slsg.pretraining.losses import discriminator_loss, generator_loss
+from anomalib_slsg.pretraining.masking import inpainting_mask
 from anomalib_slsg.pretraining.options import PretrainingOptions
 
 
@@ -118,6 +119,22 @@ class InpaintingGAN:
         self._scaler.scale(loss).backward()
         _average_gradients(module.parameters())
         self._scaler.step(optimizer)
+
+
+def draw_masks(options: PretrainingOptions, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw what GPT-Net does not see of images.
+
+    Args:
+        options: Sizes and numbers of what is hidden.
+        images: Of shape (B, 3, H, W).
+        generator: CPU generator.
+
+    Returns:
+        1 where an image is hidden, of shape (B, 1, H, W).
+    """
+    size = (images.shape[-2], images.shape[-1])
+    grid, large = (options.patch_size, options.mask_ratio), (options.large_masks, options.large_mask_sides)
+    return inpainting_mask(len(images), size, generator, *grid, *large, device=images.device)
 
 
 def _average_gradients(parameters: Iterable[nn.Parameter]) -> None:

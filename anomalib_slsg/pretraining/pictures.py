@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from torch import Tensor
 
 from anomalib_slsg.networks import GPTNet
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.pictures import write_png
 
 HEADING_SHARE, LEAST_HEADING = 1 / 12, 18  # height of a row's heading, of that of its images and in pixels
 LETTERS = 0.4 / LEAST_HEADING  # OpenCV's font scale for a pixel of heading
@@ -68,9 +68,7 @@ def log_reconstructions(
         {"original": images, "masked image": masked, "reconstruction": reconstruction, from_bottleneck: auxiliary}
     )
     path = Path(trainer.default_root_dir) / "images" / "pretraining" / f"epoch_{epoch:03d}.png"
-    # OpenCV's own writer fails without a word where a path's letters are not the system's
-    encoded = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-    write_atomically(path, lambda temporary: temporary.write_bytes(encoded))
+    write_png(path, picture[..., ::-1])
     for logger in trainer.loggers:
         if isinstance(logger, MLFlowLogger) and isinstance(logger, ImageLoggerBase):
             # there the name is that of a file, whose ending counts and which another picture would replace

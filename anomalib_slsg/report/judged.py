@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.files import write_atomically, write_text
 
 COLUMNS = ("file", "score", "verdict", "threshold", "box", "area", "milliseconds", "model")
 
@@ -71,7 +71,7 @@ def write_scores(images: Sequence[Judged], folder: Path) -> None:
     lines = (json.dumps({**asdict(image), "verdict": image.verdict}) for image in images)
     text = "".join(f"{line}\n" for line in lines)
     write_atomically(folder / "scores.csv", write_table)
-    write_atomically(folder / "scores.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / "scores.jsonl", text)
 
 
 def read_scores(folder: Path) -> list[Judged]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.files import write_text
 
 NAME = "training_images.jsonl"
 
@@ -33,7 +33,7 @@ def write_training_images(photographs: Sequence[Photograph], folder: Path) -> No
         folder: Where the file goes.
     """
     text = "".join(f"{json.dumps(asdict(photograph))}\n" for photograph in photographs)
-    write_atomically(folder / NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / NAME, text)
 
 
 def read_training_images(folder: Path) -> list[Photograph]:

@@ -15,8 +15,8 @@ from filelock import FileLock
 from anomalib_slsg.synthetic_loco.drawing import UNITS
 from anomalib_slsg.synthetic_loco.sample import GOOD, LOGICAL, STRUCTURAL_TYPE, Request, defect_types, draw
 from anomalib_slsg.synthetic_loco.scenes import SCENES
-from anomalib_slsg.utils.files import write_atomically
 from anomalib_slsg.utils.options import Options, choice, number
+from anomalib_slsg.utils.pictures import write_png
 
 MIN_IMAGE_SIZE = 64
 # To be raised whenever the same parameters give other images.
@@ -180,7 +180,4 @@ def defects_config(category: str, image_size: int) -> list[dict[str, Any]]:
 def _write_png(path: Path, pixels: MatLike) -> None:
     # Noise hardly compresses: run lengths are as small as anything else, and the fastest.
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    done, data = cv2.imencode(".png", pixels, fast)
-    if not done:
-        raise OSError(f"OpenCV could not encode {path}.")
-    write_atomically(path, lambda temporary: temporary.write_bytes(data.tobytes()))
+    write_png(path, pixels, fast)

@@ -28,7 +28,7 @@ from anomalib_slsg.training.schedule import (
     refuse_unsupported,
     repetitions,
 )
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.files import write_text
 from anomalib_slsg.utils.seeding import stream
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class FitSettings(Callback):
         logger.info(calibration.sentence())
         if folder := getattr(trainer.checkpoint_callback, "dirpath", None):
             card = json.dumps(calibration.card(), indent=2)
-            write_atomically(Path(folder) / CARD, lambda path: path.write_text(card, encoding="utf-8"))
+            write_text(Path(folder) / CARD, card)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give back after success."""

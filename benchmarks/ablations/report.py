@@ -4,8 +4,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from anomalib_slsg.utils.files import write_text
 from benchmarks.accuracy.matrix import schedule
-from benchmarks.common.files import write_text
 from benchmarks.common.markdown import markdown_table
 
 FULL = "full"

@@ -14,12 +14,12 @@ from anomalib.pipelines.components.base import Job
 from lightning.pytorch import Callback, seed_everything
 
 from anomalib_slsg.metrics import AnomalyMapWriter
+from anomalib_slsg.utils.files import write_text
 from benchmarks.accuracy.data import check_test_images, digest_of_images, make_datamodule
 from benchmarks.accuracy.matrix import is_slsg
 from benchmarks.accuracy.metrics import RawMetrics
 from benchmarks.accuracy.models import make_model
 from benchmarks.accuracy.rows import METRICS, Rows
-from benchmarks.common.files import write_text
 from benchmarks.common.slsg import left_out
 
 

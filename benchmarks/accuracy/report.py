@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+from anomalib_slsg.utils.files import write_text
 from benchmarks.accuracy.chart import METRIC, Scores, draw, scores_in_documents
 from benchmarks.accuracy.rows import METRICS, Rows
 from benchmarks.common.charts import save_chart
-from benchmarks.common.files import write_text
 from benchmarks.common.markdown import markdown_table
 from benchmarks.common.paths import RESULTS
 

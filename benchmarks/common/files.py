@@ -25,8 +25,3 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, o
             writer.writerows(rows)
 
     write_atomically(path, write)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -4,9 +4,9 @@
 ``speed/tables.py``, and its mark in a document.
 """
 
+from anomalib_slsg.utils.files import write_text
 from benchmarks.accuracy.tables import TABLES as ACCURACY_TABLES
 from benchmarks.common.documents import fill
-from benchmarks.common.files import write_text
 from benchmarks.common.paths import ROOT
 from benchmarks.speed.tables import TABLES as SPEED_TABLES
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from anomalib_slsg.utils.files import write_text
 from benchmarks.common.charts import save_chart
-from benchmarks.common.files import write_text
 from benchmarks.common.markdown import markdown_table
 from benchmarks.common.paths import RESULTS
 from benchmarks.speed.chart import SIDE, draw, forms_in_documents, forms_of

@@ -17,8 +17,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from rich.progress import Progress
 
+from anomalib_slsg.utils.files import write_text
 from anomalib_slsg.utils.precision import cpu_multiplies_bfloat16
-from benchmarks.common.files import write_text
 from benchmarks.common.markdown import markdown_table
 from benchmarks.common.own_process import in_own_process
 from benchmarks.common.progress import progress_bar

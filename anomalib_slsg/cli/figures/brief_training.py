@@ -15,8 +15,8 @@ from anomalib_slsg.loss import SegmentationLoss
 from anomalib_slsg.networks import GPTNet
 from anomalib_slsg.networks.seg_net import SegNet
 from anomalib_slsg.options import LossOptions
-from anomalib_slsg.pretraining.gan import InpaintingGAN
-from anomalib_slsg.pretraining.masking import REFERENCE_SIDE, inpainting_mask
+from anomalib_slsg.pretraining.gan import InpaintingGAN, draw_masks
+from anomalib_slsg.pretraining.masking import REFERENCE_SIDE
 from anomalib_slsg.pretraining.options import PretrainingOptions
 from anomalib_slsg.training.optimizer import sgd_with_cosine
 from anomalib_slsg.utils.seeding import seeded, stream
@@ -90,7 +90,7 @@ def train_gpt_nets(
     weights = {False: 0.0, True: given.adversarial_weight or PretrainingOptions.adversarial_weight}
 
     def train(gpt_net: GPTNet, adversarial: bool, first: int, steps: int) -> InpaintingGAN:
-        options = dataclasses.replace(given, adversarial_weight=weights[adversarial])
+        options = dataclasses.replace(scaled_to(images, given), adversarial_weight=weights[adversarial])
         gan = InpaintingGAN(gpt_net, options, Precision(), images.device, model.model.fast_autocast)
         for step in range(first, first + steps):
             batch = images[_draw(len(images), options.batch_size, seed, step)]
@@ -111,12 +111,10 @@ def _reconstruct(model: Slsg, gan: InpaintingGAN, images: Tensor, mask: Tensor) 
         return gan.gpt_net(model.model.normalise(images) * (1 - mask))[0]
 
 
-def draw_masks(options: PretrainingOptions, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw what GPT-Net does not see of images (B, 3, H, W): 1 where they are hidden, of shape (B, 1, H, W)."""
-    size = (images.shape[-2], images.shape[-1])
-    patch_size = max(1, options.patch_size * max(size) // REFERENCE_SIDE)  # images are smaller here than in trainings
-    grid, large = (patch_size, options.mask_ratio), (options.large_masks, options.large_mask_sides)
-    return inpainting_mask(len(images), size, generator, *grid, *large, device=images.device)
+def scaled_to(images: Tensor, options: PretrainingOptions) -> PretrainingOptions:
+    """Make the patches that are hidden as much smaller as images (B, 3, H, W) are here than in trainings."""
+    patch_size = max(1, options.patch_size * max(images.shape[-2:]) // REFERENCE_SIDE)
+    return dataclasses.replace(options, patch_size=patch_size)
 
 
 def _draw(number: int, batch_size: int, seed: int, step: int) -> Tensor:

@@ -1,13 +1,12 @@
 """``slsg figures``: draws the paper's figures of a checkpoint."""
 
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from anomalib_slsg.cli.folders import new_folder
-from anomalib_slsg.utils.files import write_atomically
+from anomalib_slsg.utils.files import write_text
 
 # name of each figure's files, and where its function of this name is
 FIGURES = {
@@ -64,6 +63,6 @@ def run(options: Namespace) -> int:
         files = save_figure(made.figure, output, stem)
         if made.markdown is not None:
             files.append(output / f"{stem}.md")
-            write_atomically(files[-1], partial(Path.write_text, data=made.markdown, encoding="utf-8"))
+            write_text(files[-1], made.markdown)
         print(f"Figure {number}: {', '.join(map(str, files))}")
     return 0

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from anomalib_slsg.cli.data import find_data
-from anomalib_slsg.cli.models import checkpoint_in
+from anomalib_slsg.cli.models import model_in
 from anomalib_slsg.data.normal_images import spread_evenly
 from anomalib_slsg.lightning_model import Slsg
 from anomalib_slsg.metrics.ground_truth import GOOD
 from anomalib_slsg.networks.seg_net import SegNet
-from anomalib_slsg.normality.calibration import Calibration, Verdict
+from anomalib_slsg.normality.calibration import Calibration
 from anomalib_slsg.report.figures.localisation import Example
-from anomalib_slsg.torch_model import SlsgModel, join_maps
+from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.utils.progress import progress_bar
 
 OWN, SEGNET, NORMALITY = "SLSG", "SegNet", "normality"  # names of the checkpoint and of its two opinions
@@ -54,9 +54,9 @@ class Subject:
         if OWN in others:
             raise ValueError(f"--models: '{OWN}' is the name of --checkpoint; give '{others[OWN]}' another")
         self._file = checkpoint
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = self._load(checkpoint)
-        self.others = {name: self._load(file) for name, file in others.items()}
+        self.model = model_in(checkpoint)
+        self.device = self.model.device
+        self.others = {name: model_in(file) for name, file in others.items()}
         self.images = find_data(folder)
         self._train: Any = self.images.datamodule.train_data
         self._test: Any = self.images.datamodule.test_data
@@ -166,20 +166,7 @@ class Subject:
         mask = None if item.gt_mask is None else item.gt_mask.squeeze().numpy() > 0
         return mask if mask is not None and mask.any() else None
 
-    def _load(self, file: Path) -> Slsg:
-        model = checkpoint_in(file).to(self.device).eval()
-        model.warn_if_untrained()
-        return model
-
     def _ask(self, image: Tensor) -> dict[str, Any]:
         models = {OWN: self.model, **self.others}
-        if not self.opinions:
-            return {name: model.model(self.prepare(image, model)) for name, model in models.items()}
-        # what the checkpoint says is what its opinions say, joined: each network is asked once
-        prepared, network = self.prepare(image), self.model.model
-        segnet, normality = (opinion.judge(prepared) for opinion in self.opinions.values())
-        located = network.normality is not None and network.normality.places is not None
-        pixels = join_maps(segnet.pixels, normality.pixels) if located else segnet.pixels
-        said = {OWN: network.conclude(Verdict(segnet.segnet, normality.normality, pixels))}
-        verdicts = zip(self.opinions.items(), (segnet, normality), strict=True)
-        return said | {name: opinion.conclude(verdict) for (name, opinion), verdict in verdicts}
+        said = {name: model.model(self.prepare(image, model)) for name, model in models.items()}
+        return said | {name: opinion(self.prepare(image)) for name, opinion in self.opinions.items()}

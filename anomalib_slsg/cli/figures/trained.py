@@ -6,11 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from anomalib_slsg.cli.figures.brief_training import PICTURE, draw_masks, train_gpt_nets, train_segnet
+from anomalib_slsg.cli.figures.brief_training import PICTURE, scaled_to, train_gpt_nets, train_segnet
 from anomalib_slsg.cli.figures.made import Made
 from anomalib_slsg.cli.figures.subject import Subject
 from anomalib_slsg.networks.seg_net import SegNet
 from anomalib_slsg.options import LossOptions
+from anomalib_slsg.pretraining.gan import draw_masks
 from anomalib_slsg.report.figures.losses import draw_losses
 from anomalib_slsg.report.figures.reconstructions import draw_reconstructions
 from anomalib_slsg.utils.progress import progress_bar
@@ -57,7 +58,8 @@ def reconstructions(subject: Subject) -> Made:
     _ = subject.seg_net
     normal = subject.normal(IMAGES + RECONSTRUCTED, SIDE)
     shown = normal[:: max(1, len(normal) // RECONSTRUCTED)][:RECONSTRUCTED]
-    mask = draw_masks(subject.model.options.pretraining, shown, stream(subject.model.options.seed or 0, PICTURE))
+    options = subject.model.options
+    mask = draw_masks(scaled_to(shown, options.pretraining), shown, stream(options.seed or 0, PICTURE))
     together, apart = GPT_NET_STEPS
     with progress_bar(transient=True) as progress:
         task = progress.add_task("Training GPT-Net with and without D-Net", total=together + 2 * apart)

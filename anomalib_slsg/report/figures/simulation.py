@@ -17,7 +17,7 @@ COLUMNS = (
     "$M$ x source\n$M \\odot I_N$",
     "result\n$I_A$",
 )
-ROWS: dict[AnomalyKind, str] = {"texture": "texture", "shuffled": "shuffled", "logical": "logical"}
+ROWS: tuple[AnomalyKind, ...] = ("texture", "shuffled", "logical")
 CAPTION = (
     "Fig. 3. Simulation of structural anomalies, from a texture and from the image's own shuffled cells, and of "
     "logical ones, from another normal image. The mask M, binarised noise within the binarised foreground, cuts the "
@@ -40,8 +40,7 @@ def draw_simulation(normal: Tensor, batches: Mapping[AnomalyKind, SimulatedBatch
         The figure.
     """
     shape = (normal.shape[-2], normal.shape[-1])
-    rows = [ROWS[kind] for kind in batches]
-    figure, axes = picture_grid(COLUMNS, rows, CAPTION + PROCEDURAL * procedural, shape=shape)
+    figure, axes = picture_grid(COLUMNS, list(batches), CAPTION + PROCEDURAL * procedural, shape=shape)
     for line, image, batch in zip(axes, normal, batches.values(), strict=True):
         source, mask, noise = batch.source[0], batch.mask[0], batch.noise[0, 0]
         show(line[0], image)
