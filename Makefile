@@ -35,10 +35,11 @@ test: lint
 test-fast: install
 	$(PYTEST) -m "not slow"
 
-# the tables and charts in documents whose figures are in benchmarks/results
+# all tables and charts whose figures are in benchmarks/results
 results: install
 	$(BIN)/python -m benchmarks.common.tables
 	$(BIN)/python -m benchmarks.common.document_charts
+	$(BIN)/python -m benchmarks.common.reports
 
 # the documents as a site, in the folder site/; with --quiet, --strict would see no warnings
 docs: install

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_slsg.utils.files import write_text
+from benchmarks.ablations.printed import printed
 from benchmarks.accuracy.matrix import schedule
 from benchmarks.common.markdown import markdown_table
 
@@ -84,10 +85,21 @@ def of_matrix(rows: list[dict[str, str]], matrix: dict[str, Any]) -> list[dict[s
     return [row for row in rows if expected.get(row["model"]) == row["schedule"]]
 
 
-def report(every: list[dict[str, str]], entries: list[dict[str, Any]], path: Path) -> None:
-    """Write the comparison for each data set."""
-    lines: list[str] = []
+def report(every: list[dict[str, str]], entries: list[dict[str, Any]], matrix: dict[str, Any], path: Path) -> None:
+    """Write the tables as the paper prints them, and the differences on each data set.
+
+    Args:
+        every: Results.
+        entries: Ablations with the paper's figures.
+        matrix: What was trained, with a model for each ablation.
+        path: The Markdown file.
+    """
+    options = {model["name"]: model["init_args"] for model in matrix["models"]}
+    full = next(model for model in matrix["models"] if model["name"] == FULL)
+    lines = [f"Image AUROC, {schedule(full, tuple(matrix['image_size']))}.", ""]
+    for table in dict.fromkeys(entry["table"] for entry in entries):
+        lines += printed(table, entries, every, options)
     for data, category in dict.fromkeys((row["data"], row["category"]) for row in every):
         chosen = [row for row in every if (row["data"], row["category"]) == (data, category)]
-        lines += [f"### {data}, {category}", "", *compare(chosen, entries), ""]
+        lines += [f"### Differences on {data}, {category}", "", *compare(chosen, entries), ""]
     write_text(path, "\n".join(lines))

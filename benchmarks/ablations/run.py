@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.ablations.run --data_root datasets`` trains the full method and every configuration in
 ``configs/ablations`` over the data and seeds of ``short.yaml``, by the machinery of ``benchmarks.accuracy``: rows are
-appended to ``benchmarks/results/ablations.csv``, and an interrupted run goes on. ``ablations.md`` beside it tells
-which directions agree with the paper's and which differences exceed the spread over seeds.
+appended to ``benchmarks/results/ablations.csv``, and an interrupted run goes on. ``ablations.md`` beside it has
+the tables as the paper prints them, and tells which differences exceed the spread over seeds.
 """
 
 from pathlib import Path
@@ -43,6 +43,25 @@ def with_ablations(matrix: dict[str, Any], entries: list[dict[str, Any]]) -> dic
     return {**matrix, "models": models}
 
 
+def papers_figures() -> list[dict[str, Any]]:
+    """Read all ablations, with the paper's figures."""
+    entries: list[dict[str, Any]] = yaml.safe_load(PAPERS_FIGURES.read_text(encoding="utf-8"))
+    return entries
+
+
+def write_report(config: Path, rows: Rows, file: Path) -> None:
+    """Write the tables of a file of rows, whatever part of them was run last.
+
+    Args:
+        config: Data, seeds, schedule.
+        rows: The rows; those of other schedules are left out.
+        file: The Markdown file.
+    """
+    entries = papers_figures()
+    matrix = with_ablations(read_matrix(config), entries)
+    report(of_matrix(rows.read(), matrix), entries, matrix, file)
+
+
 def main() -> None:
     """Command line."""
     parser = ArgumentParser(description=__doc__)
@@ -57,17 +76,14 @@ def main() -> None:
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
     parsed = parser.parse_args()
-    every = yaml.safe_load(PAPERS_FIGURES.read_text(encoding="utf-8"))
-    entries = [entry for entry in every if entry["table"] in parsed.tables]
-    given = read_matrix(parsed.config)
-    matrix = with_ablations(given, entries)
+    entries = [entry for entry in papers_figures() if entry["table"] in parsed.tables]
+    matrix = with_ablations(read_matrix(parsed.config), entries)
     rows = Rows(parsed.results)
     jobs = AccuracyJobs(rows, parsed.work, parsed.data_root, parsed.accelerator, parsed.only)
     try:
         make_runner(jobs, parsed.devices).run(matrix)
     finally:
-        # rows of the other tables stay in the report
-        report(of_matrix(rows.read(), with_ablations(given, every)), every, parsed.results.with_suffix(".md"))
+        write_report(parsed.config, rows, parsed.results.with_suffix(".md"))
 
 
 if __name__ == "__main__":

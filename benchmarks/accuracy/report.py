@@ -25,10 +25,14 @@ def report(rows: Rows, path: Path) -> None:
     groups = dict(by_data(rows.read()))
     if not groups:
         return
-    text = "\n".join(line for title, group in groups.items() for line in table(title, group))
-    write_text(path.with_suffix(".md"), text)
+    write_tables(groups, path.with_suffix(".md"))
     committed = path.resolve() == RESULTS / "accuracy.csv"
     save_chart(draw(scores_in_documents() if committed else scores_of(groups)), path)
+
+
+def write_tables(groups: dict[str, Group], file: Path) -> None:
+    """Write a table for each data set and category."""
+    write_text(file, "\n".join(line for title, group in groups.items() for line in table(title, group)))
 
 
 def by_data(rows: list[dict[str, str]]) -> Iterator[tuple[str, Group]]:

@@ -12,6 +12,9 @@ of the time, 40 minutes on a core instead of some two hours. Arrays just below 3
 fragment the heap where the C library keeps them there, 10 MB more at every step; ``MALLOC_MMAP_THRESHOLD_=4194304``
 has it give them back, for runs of PatchCore alone, since SLSG trains slower so.
 
+``--suite mvtec_ad``, ``btad`` or ``mvtec_loco`` measures a whole data set: all of its categories that are there, by
+the models of ``suite_models.yaml``. ``accuracy_mvtec_ad.md``, and so on, is the paper's table with columns for them.
+
 anomalib's own benchmark refuses models of other packages; this one uses its job and runner classes.
 """
 
@@ -24,15 +27,18 @@ from benchmarks.accuracy.matrix import read_matrix
 from benchmarks.accuracy.report import report
 from benchmarks.accuracy.rows import Rows
 from benchmarks.accuracy.runners import make_runner
+from benchmarks.accuracy.suite import SUITES, data_of, read_suite
+from benchmarks.accuracy.suite_report import suite_report
 from benchmarks.common.paths import RESULTS
 
-MATRIX = Path(__file__).parent / "paper.yaml"
+MATRIX, SUITE_MODELS = (Path(__file__).parent / name for name in ("paper.yaml", "suite_models.yaml"))
 
 
 def main() -> None:
     """Command line."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=MATRIX, help="the matrix")
+    parser.add_argument("--config", type=Path, help="the matrix, else paper.yaml, with --suite suite_models.yaml")
+    parser.add_argument("--suite", choices=SUITES, help="all categories of a data set, in place of the matrix's data")
     parser.add_argument("--image_size", type=int, help="side of the images, in place of the matrix's")
     parser.add_argument("--seeds", type=list[int], help="in place of the matrix's")
     parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="folder above the data sets")
@@ -43,10 +49,19 @@ def main() -> None:
     parser.add_argument(
         "--usual_backbones", action="store_true", help="models with the weights that they load by default"
     )
+    parser.add_argument(
+        "--procedural_textures", action="store_true", help="no DTD: SLSG draws the textures of simulated anomalies"
+    )
     parser.add_argument("--accelerator", type=str, default="auto", help="Lightning's accelerator")
     parser.add_argument("--devices", type=int, default=1, help="jobs at a time, each on a device of its own")
     parsed = parser.parse_args()
-    matrix = read_matrix(parsed.config, parsed.image_size, parsed.seeds)
+    config = parsed.config or (SUITE_MODELS if parsed.suite else MATRIX)
+    matrix = read_matrix(config, parsed.image_size, parsed.seeds, parsed.procedural_textures)
+    suite = read_suite(parsed.suite) if parsed.suite else None
+    if suite is not None:
+        matrix["data"], missing = data_of(suite, parsed.data_root)
+        if missing:
+            print(f"'{parsed.data_root / suite.root}' lacks {', '.join(missing)}: there will be no rows of them.")
     rows = Rows(parsed.results)
     jobs = AccuracyJobs(
         rows,
@@ -61,6 +76,10 @@ def main() -> None:
         make_runner(jobs, parsed.devices).run(matrix)
     finally:
         report(rows, parsed.results)
+        if suite is not None:
+            file = parsed.results.with_name(f"{parsed.results.stem}_{parsed.suite}.md")
+            suite_report(suite, matrix, rows.read(), file)
+            print(f"The paper's table with these results: {file}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmarks.accuracy.matrix import TEXTURES
 from benchmarks.accuracy.table_layout import (
     BASELINES,
     LOCALISATION,
@@ -13,7 +14,7 @@ from benchmarks.accuracy.table_layout import (
     table,
 )
 
-SHORT, PAPERS = "6 epochs + 1000", "40 epochs + 3500"
+SHORT, PAPERS = f"6 epochs + 1000{TEXTURES}", f"40 epochs + 3500{TEXTURES}"
 # what tables call a model, and its name in the file
 PAPERS_NETWORK = {"paper's": "SLSG Lite0", "paper's, random weights": "SLSG"}
 
@@ -86,7 +87,9 @@ def model_card() -> list[str]:
 def papers_network() -> list[str]:
     """Tell what the paper's network learns by the paper's schedule."""
     data = (BOTTLE, JUICE_BOTTLE, *DRAWN, MONO, POLY)
-    return table(["128 px", "model"], by_data(data, {**PAPERS_NETWORK, **BASELINES}, Training(PAPERS)), OF_SEEDS, "ll")
+    return table(
+        [f"128 px{TEXTURES}", "model"], by_data(data, {**PAPERS_NETWORK, **BASELINES}, Training(PAPERS)), OF_SEEDS, "ll"
+    )
 
 
 def fast_variant() -> list[str]:
@@ -96,7 +99,7 @@ def fast_variant() -> list[str]:
         Column("bottle, image / pixel AUROC", ("image_AUROC", "pixel_AUROC"), BOTTLE),
         Column("juice_bottle, logical AUROC / pixel AUROC", ("image_AUROC_logical", "pixel_AUROC"), JUICE_BOTTLE),
     ]
-    return table(["model"], by_model(models, Training(SHORT, seed=1)), columns, "lll")
+    return table([f"128 px{TEXTURES}"], by_model(models, Training(SHORT, seed=1)), columns, "lll")
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {

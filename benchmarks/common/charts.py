@@ -24,11 +24,16 @@ def chart_of(lines: int) -> tuple[Figure, Axes]:
 
 
 def save_chart(figure: Figure, results: Path) -> None:
-    """Write a chart as a PNG named after its file of results: into ``figures``, or beside results kept elsewhere.
+    """Write a chart as a PNG named after its file of results.
 
     Args:
         figure: The chart.
         results: The file of results.
     """
-    folder = FIGURES if results.resolve().parent == RESULTS else results.parent
-    write_atomically(folder / f"{results.stem}.png", lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+    file = figures_of(results) / f"{results.stem}.png"
+    write_atomically(file, lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+
+
+def figures_of(results: Path) -> Path:
+    """Give the folder for charts of a file of results: ``figures``, or its own if results are kept elsewhere."""
+    return FIGURES if results.resolve().parent == RESULTS else results.parent

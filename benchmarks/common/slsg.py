@@ -12,10 +12,13 @@ from anomalib.data import ImageBatch, ImageItem
 
 from anomalib_slsg import Slsg
 from anomalib_slsg.data.normal_images import NormalImages
+from anomalib_slsg.networks.options import NetworkOptions
 from anomalib_slsg.normality.fitting import NormalityFitting
 from anomalib_slsg.normality.options import CalibrationOptions, NormalityOptions
 from anomalib_slsg.normality.places import EXAMPLES
+from anomalib_slsg.options import LossOptions
 from anomalib_slsg.pretraining.options import PretrainingOptions
+from anomalib_slsg.simulation.options import SimulationOptions
 from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.training.optimizer import OptimizerOptions
 from benchmarks.common.paths import CONFIGS
@@ -102,6 +105,41 @@ def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int
     if iterations == 0:
         return 0, 0
     return epochs, iterations if max_steps is None else max_steps
+
+
+def draws_textures(options: dict[str, Any]) -> bool:
+    """Tell whether options of ``Slsg`` have anomalies simulated with procedural textures, in place of DTD's."""
+    simulation = SimulationOptions(**options.get("simulation", {}))
+    wanted = simulation.structural_probability > 0 and simulation.texture_probability > 0
+    return wanted and simulation.dtd_dir is None and not simulation.download_dtd
+
+
+def without_dtd(options: dict[str, Any]) -> dict[str, Any]:
+    """Have options of ``Slsg`` take procedural textures."""
+    return merge(options, {"simulation": {"dtd_dir": None, "download_dtd": False}})
+
+
+def sg_block_parts(options: dict[str, Any]) -> dict[str, str]:
+    """Tell which parts the SG block has, as the columns of the paper's Table 6 do."""
+    network = NetworkOptions(**options.get("network", {}))
+    return {
+        "Bottleneck Skip": _tick(network.bottleneck_skip),
+        "Self-Attention": _tick(network.attention),
+        "GCN": _tick(network.graph),
+        "Eliminate PS": _tick(network.graph and network.eliminate_position),
+        "TopK": str(network.num_neighbors) if network.graph else "",
+    }
+
+
+def loss_terms(options: dict[str, Any]) -> dict[str, str]:
+    """Tell which terms the loss has, as the columns of the paper's Table 7 do."""
+    loss = LossOptions(**options.get("loss", {}))
+    terms = {"L1 loss": loss.l1_weight, "Focal loss": loss.focal_weight, "Aux loss": loss.auxiliary_weight}
+    return {name: _tick(weight > 0) for name, weight in terms.items()}
+
+
+def _tick(there: bool) -> str:
+    return "✓" if there else ""
 
 
 def pretraining_inputs(options: dict[str, Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """A copy of a data set in which every object lies at another angle.
 
-``python -m benchmarks.datasets.turned --source datasets/synthetic_loco/tray --target datasets/turned/tray`` turns each
+``python -m benchmarks.datasets.turned --source datasets/SyntheticLOCO/tray --target datasets/turned/tray`` turns each
 image of a tree laid out as MVTec AD or MVTec LOCO, its masks with it, by an angle of its own between 0 and 360 degrees
 about the centre, and shrinks it so that nothing leaves the picture. Camera and part are then not aligned, as with
 screws on a belt: what is remembered of single places of the image helps little.

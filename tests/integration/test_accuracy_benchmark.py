@@ -18,12 +18,15 @@ from anomalib.engine import Engine
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector as AcceleratorConnector
 from sklearn.metrics import f1_score, roc_auc_score
 
+from tests.support.trees import write_defects_config
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 MATRICES = ROOT / "benchmarks" / "accuracy"
 FOLDERS = ("--work", "work", "--data_root", ".")
 ROWS = ("--results", "accuracy.csv", "--accelerator", "cpu")
+TINY_JOB = r"the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs \+ 1, procedural textures'"
 TINY = {
     "backbone": "regnetx_002",
     "encoder_weights": None,
@@ -114,7 +117,7 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path, call
     from benchmarks.accuracy.rows import COUNTS
 
     (tmp_path / "loco").symlink_to(mvtec_loco_tree)
-    with pytest.raises(RuntimeError, match=r"the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs \+ 1' failed"):
+    with pytest.raises(RuntimeError, match=TINY_JOB + " failed"):
         call("run", *ROWS, "--config", str(_broken(tmp_path / "broken.yaml")))
     (first,) = _rows(tmp_path)
     assert (first["model"], first["category"], first["seed"], first["schedule"]) == ("PaDiM", "part", "3", "32 px")
@@ -125,7 +128,7 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path, call
     rows = _rows(tmp_path)
     assert rows[0] == first
     assert [row["model"] for row in rows] == ["PaDiM", "paper's tiny SLSG", "tiny SLSG + distance", "tiny SLSG"]
-    assert {row["schedule"] for row in rows[1:]} == {"32 px, 0 epochs + 1"}
+    assert {row["schedule"] for row in rows[1:]} == {"32 px, 0 epochs + 1, procedural textures"}
     assert rows[1]["pixel_AUROC"] != rows[2]["pixel_AUROC"] == rows[3]["pixel_AUROC"]  # composition leaves maps alone
     for row in rows:
         values = {
@@ -154,6 +157,37 @@ def test_matrix_goes_on_where_it_was(mvtec_loco_tree: Path, tmp_path: Path, call
     with pytest.raises(FileNotFoundError, match="there are no maps of 'PaDiM, tree, part, 3, 32 px'"):
         call("pictures", *options, "--models", '["PaDiM"]', "--output", "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_suite_is_measured_as_far_as_it_is_there(
+    mvtec_loco_tree: Path, mvtec_ad_tree: Path, tmp_path: Path, call: Callable[..., None], capsys: Any
+) -> None:
+    """The data set of the matrix gives way to the suite's; one category has no masks."""
+    options = [*ROWS, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--only", '["PaDiM"]']
+    (tmp_path / "MVTec_LOCO").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"'MVTec_LOCO' has none of .*screw_bag.*; .* comes from https://"):
+        call("run", *options, "--suite", "mvtec_loco")
+    juice_bottle = shutil.copytree(mvtec_loco_tree / "part", tmp_path / "MVTec_LOCO" / "juice_bottle")
+    defect = {"defect_name": "dot", "pixel_value": 255, "saturation_threshold": 1.0, "relative_saturation": True}
+    write_defects_config(juice_bottle, [defect])
+    call("run", *options, "--suite", "mvtec_loco")
+    assert "'MVTec_LOCO' lacks breakfast_box, pushpins, screw_bag, splicing_connectors:" in capsys.readouterr().out
+    (row,) = _rows(tmp_path)
+    text = (tmp_path / "accuracy_mvtec_loco.md").read_text()
+    pair = [f"{100 * float(row[name]):.1f}" for name in ("image_AUROC", "pixel_AUSPRO_mean")]
+    assert f"| juice_bottle | 80.1, 56.9 | {'65.2, 60.5'} |" in text
+    assert f"| 99.1, 82.0 | {', '.join(pair)} |" in text
+    assert all((tmp_path / f"accuracy_mvtec_loco.{suffix}").stat().st_size > 1000 for suffix in ("png", "svg"))
+
+    ignored = shutil.ignore_patterns("ground_truth")
+    shutil.copytree(mvtec_ad_tree / "part", tmp_path / "MVTecAD" / "transistor", ignore=ignored)
+    call("run", *options, "--suite", "mvtec_ad")
+    row = _rows(tmp_path)[1]
+    assert (row["data"], row["category"], row["pixel_AUROC"]) == ("MVTecAD", "transistor", "")
+    assert 0 <= float(row["image_AUROC"]) <= 1
+    assert (
+        f"| 97.3, 92.5 | {100 * float(row['image_AUROC']):.1f}, - |" in (tmp_path / "accuracy_mvtec_ad.md").read_text()
+    )
 
 
 def test_pictures_show_the_most_alarming_and_the_best_and_worst_found() -> None:
@@ -287,7 +321,7 @@ def test_a_failing_job_ends_the_run(tmp_path: Path) -> None:
 
     matrix = yaml.safe_load(_matrix(tmp_path / "matrix.yaml").read_text())
     matrix["data"][0]["init_args"]["category"] = 7
-    with pytest.raises(RuntimeError, match=r"the job 'tiny SLSG, tree, part, 3, 32 px, 0 epochs \+ 1' failed"):
+    with pytest.raises(RuntimeError, match=TINY_JOB + " failed"):
         make_runner(_jobs(tmp_path), devices=1).run(matrix)
     assert not (tmp_path / "accuracy.csv").exists()
 

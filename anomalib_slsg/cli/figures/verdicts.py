@@ -51,7 +51,11 @@ def types_of_anomaly(subject: Subject) -> Made:
         }
         for name, said in subject.judged.items()
     }
-    return Made(draw_types(areas, numbers, good))
+    labels = {
+        kind: f"{kind.replace('_anomalies', '').replace('_', ' ')}\n({number} images)"
+        for kind, number in numbers.items()
+    }
+    return Made(draw_types(areas, labels, f"each against the {good} normal images of the test set"))
 
 
 def thresholds(subject: Subject) -> Made:

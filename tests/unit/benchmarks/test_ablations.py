@@ -51,7 +51,10 @@ def test_ablations_of_juice_bottle_share_a_pre_training(tmp_path: Path) -> None:
     files = {(job.key["seed"], job.model["init_args"]["pretraining"]["checkpoint"]) for job in jobs}
     assert len(jobs) == 2 * len({entry["config"] for entry in entries})
     assert [seed for seed, _ in sorted(files)] == ["1", "2"]
-    assert {job.key["schedule"] for job in jobs} == {"128 px, 40 epochs + 1000"}
+    assert {job.key["schedule"] for job in jobs} == {
+        "128 px, 40 epochs + 1000, procedural textures",
+        "128 px, 40 epochs + 1000",
+    }
 
 
 def _row(model: str, seed: int, value: float) -> dict[str, str]:
@@ -99,9 +102,58 @@ def test_rows_of_other_schedules_are_left_out() -> None:
     entries = yaml.safe_load(PAPERS_FIGURES.read_text())
     matrix = with_ablations(yaml.safe_load(MATRIX.read_text()), entries)
     rows = [
-        {"model": "full", "schedule": "128 px, 3 epochs + 450"},
-        {"model": "table4_imagenet", "schedule": "128 px, 0 epochs + 450"},
+        {"model": "full", "schedule": "128 px, 3 epochs + 450, procedural textures"},
+        {"model": "table4_imagenet", "schedule": "128 px, 0 epochs + 450, procedural textures"},
         {"model": "full", "schedule": "128 px, 3 epochs + 20"},
-        {"model": "gone", "schedule": "128 px, 3 epochs + 450"},
+        {"model": "gone", "schedule": "128 px, 3 epochs + 450, procedural textures"},
     ]
     assert of_matrix(rows, matrix) == rows[:2]
+
+
+def _measured(config: str, category: str, values: dict[str, float]) -> list[dict[str, str]]:
+    """Two seeds around each figure."""
+    key = {"model": config, "data": "D", "category": category}
+    return [{**key, "seed": str(s), **{n: str(v + 0.01 * s) for n, v in values.items()}} for s in (-1, 1)]
+
+
+def test_tables_are_printed_as_the_paper_has_them_over_complete_data_sets() -> None:
+    from benchmarks.ablations.printed import printed
+    from benchmarks.ablations.run import MATRIX, PAPERS_FIGURES, with_ablations
+
+    entries = yaml.safe_load(PAPERS_FIGURES.read_text())
+    matrix = with_ablations(yaml.safe_load(MATRIX.read_text()), entries)
+    options = {model["name"]: model["init_args"] for model in matrix["models"]}
+    rows: list[dict[str, str]] = []
+    for place, config in enumerate(options):
+        for category, value in (("a", 0.5), ("b", 0.7)):
+            found = {"image_AUROC": value + place / 100, "image_AUROC_logical": value}
+            structural = {"image_AUROC_structural": value} if category == "a" else {}
+            rows += [{"image_AUROC_structural": "", **row} for row in _measured(config, category, found | structural)]
+    rows += _measured("full", "unfinished", dict.fromkeys(("image_AUROC", "image_AUROC_logical"), 0.0))
+    lines = printed(5, entries, rows, options)
+    assert "Means over D a, D b; in brackets the paper's over MVTec LOCO AD." in lines
+    place = list(options).index("table5_no_structural")
+    assert lines[4] == "| | w/o Structural | w/o Logical | w/o Foreground | Rect. Noise | SLSG |"
+    assert [line.split(" | ")[1] for line in lines[6:9]] == [
+        "0.500 (0.850)",
+        "0.600 (0.876)",
+        f"{0.6 + place / 100:.3f} (0.861)",
+    ]
+    lines = printed(6, entries, rows, options)
+    assert lines[4].startswith("| | Bottleneck Skip | Self-Attention | GCN | Eliminate PS | TopK | Structural |")
+    parts = [[cell.strip() for cell in line.split("|")[1:7]] for line in lines[6:14]]
+    assert parts == [
+        ["1", "", "", "", "", ""],
+        ["2", "✓", "", "", "", ""],
+        ["3", "✓", "✓", "", "", ""],
+        ["4", "✓", "", "✓", "✓", "9"],
+        ["5", "✓", "✓", "✓", "", "9"],
+        ["SLSG_{k=7}", "✓", "✓", "✓", "✓", "7"],
+        ["SLSG_{k=11}", "✓", "✓", "✓", "✓", "11"],
+        ["SLSG_{k=9}", "✓", "✓", "✓", "✓", "9"],
+    ]
+    lines = printed(7, entries, rows, options)
+    ticks = [[cell.strip() for cell in line.split("|")[2:5]] for line in lines[6:10]]
+    assert ticks == [["", "✓", "✓"], ["✓", "", "✓"], ["✓", "✓", ""], ["✓", "✓", "✓"]]
+    assert printed(4, entries, rows[:-3], options) != []
+    assert printed(4, entries, rows[4:], options) == []  # without the full method

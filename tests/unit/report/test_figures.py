@@ -60,7 +60,7 @@ def maps(number: int) -> list[np.ndarray]:
 
 def test_files_are_a_column_wide_and_can_be_repeated(tmp_path: Path) -> None:
     def draw() -> Figure:
-        return draw_types({"SLSG": {"bar": 0.9}}, {"bar": 3}, 4)
+        return draw_types({"SLSG": {"bar": 0.9}}, {"bar": "bar"}, "of four images")
 
     png, svg = save_figure(draw(), tmp_path / "one", "figure")
     picture = cv2.imread(str(png))
@@ -106,13 +106,22 @@ def test_localisation_has_a_column_for_each_model(examples: list[Example]) -> No
 
 def test_bars_are_as_long_as_the_areas() -> None:
     areas = {"SLSG": {"logical_anomalies": 0.9, "bar": 0.42}, "other": {"logical_anomalies": 0.75, "bar": 1.0}}
-    figure = draw_types(areas, {"logical_anomalies": 5, "bar": 7}, 9)
+    figure = draw_types(areas, {"logical_anomalies": "logical\n(5 images)", "bar": "bars"}, "against 9 normal images")
     (axes,) = figure.axes
     ends = [[bar.get_x() + bar.get_width() for bar in container] for container in axes.containers]
     assert np.allclose(ends, [[0.9, 0.42], [0.75, 1.0]])
     assert axes.get_xlim()[0] == pytest.approx(0.4)  # below chance, so that no bar is negative
-    for text in ("logical (5 images)", "bar (7 images)", "9 normal images", "SLSG", "other", "image AUROC"):
+    for text in ("logical (5 images)", "bars", "against 9 normal images", "SLSG", "other", "image AUROC"):
         assert text in words(figure)
+
+
+def test_a_long_legend_of_bars_stays_on_the_page(tmp_path: Path) -> None:
+    names = [f"a model of a long name, number {number}" for number in range(4)]
+    png, _ = save_figure(
+        draw_types({name: {"bar": 0.9} for name in names}, {"bar": "bar"}, "of tests"), tmp_path, "bars"
+    )
+    picture = cv2.imread(str(png))
+    assert picture[:, :2].min() == picture[:, -2:].min() == picture[:2].min() == 255
 
 
 def test_features_are_laid_out_and_the_misclassified_ones_marked() -> None:

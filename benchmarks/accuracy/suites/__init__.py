@@ -1,0 +1,1 @@
+"""Whole benchmark data sets, and what the paper's tables say of them."""

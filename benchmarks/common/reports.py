@@ -1,0 +1,36 @@
+"""Writes the Markdown files in ``benchmarks/results`` anew that are made of files of rows there.
+
+``make results``, or ``python -m benchmarks.common.reports``.
+"""
+
+from pathlib import Path
+
+from benchmarks.ablations.run import MATRIX, write_report
+from benchmarks.accuracy.matrix import read_matrix
+from benchmarks.accuracy.report import by_data, write_tables
+from benchmarks.accuracy.rows import Rows
+from benchmarks.accuracy.run import SUITE_MODELS
+from benchmarks.accuracy.suite import SUITES, read_suite
+from benchmarks.accuracy.suite_report import suite_report
+from benchmarks.common.paths import RESULTS
+
+# files of rows, and the matrix that made them
+ABLATIONS = {
+    "ablations": MATRIX,
+    "ablations_juice_bottle": MATRIX.with_name("juice_bottle.yaml"),
+    "ablations_pretraining": MATRIX.with_name("pretraining.yaml"),
+}
+
+
+def write_reports(folder: Path) -> None:
+    """Write them into a folder; with bars, those beside the suites' tables."""
+    rows = Rows(RESULTS / "accuracy.csv")
+    write_tables(dict(by_data(rows.read())), folder / "accuracy.md")
+    for name in SUITES:
+        suite_report(read_suite(name), read_matrix(SUITE_MODELS), rows.read(), folder / f"accuracy_{name}.md")
+    for stem, matrix in ABLATIONS.items():
+        write_report(matrix, Rows(RESULTS / f"{stem}.csv"), folder / f"{stem}.md")
+
+
+if __name__ == "__main__":
+    write_reports(RESULTS)
