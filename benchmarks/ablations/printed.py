@@ -18,7 +18,7 @@ PARTS = {6: sg_block_parts, 7: loss_terms}
 def printed(
     table: int, entries: Sequence[dict[str, Any]], rows: Sequence[Row], options: Mapping[str, Any]
 ) -> list[str]:
-    """Give a table over the data sets of which all its experiments have been measured.
+    """Give a table, each line or column of metrics over the data sets that have it in all experiments.
 
     Args:
         table: Its number in the paper.
@@ -27,41 +27,47 @@ def printed(
         options: Options of ``Slsg`` of each ablation, by name.
 
     Returns:
-        Lines of Markdown; none if no data set is complete.
+        Lines of Markdown.
     """
     experiments = [entry for entry in entries if entry["table"] == table]
-    data = _complete(experiments, rows)
-    if not data:
-        return []
+    configs = [entry["config"] for entry in experiments]
+    found = {name: {config: _means(config, metric, rows) for config in configs} for name, metric in LINES.items()}
+    data = {name: _in_all(list(each.values())) for name, each in found.items()}
     title = f"### Table {table}: {SUBJECTS[table]}"
-    note = f"Means over {', '.join(' '.join(each) for each in data)}; in brackets the paper's over MVTec LOCO AD."
-    figures = [[_cell(entry, metric, data, rows) for metric in LINES.values()] for entry in experiments]
-    if table in PARTS:
-        parts = [PARTS[table](options[entry["config"]]) for entry in experiments]
-        body = [
-            [entry["experiment"], *part.values(), *found] for entry, part, found in zip(experiments, parts, figures)
+    if not any(data.values()):
+        return [title, "", "There is no data set of which all experiments have been measured.", ""]
+    over = "; ".join(f"{name}: {', '.join(each) or 'none'}" for name, each in data.items())
+    note = f"Means over data sets ({over}); in brackets the paper's, over the five of MVTec LOCO AD."
+    cells = [
+        [
+            _cell([found[name][entry["config"]][each] for each in data[name]], entry["paper"][metric])
+            for name, metric in LINES.items()
         ]
-        header = ["", *parts[0], *LINES]
+        for entry in experiments
+    ]
+    if table in PARTS:
+        parts = [PARTS[table](options[config]) for config in configs]
+        body = [[*part.values(), *line] for part, line in zip(parts, cells)]
+        header = [*parts[0], *LINES]
     else:
-        body = [[line, *found] for line, found in zip(LINES, zip(*figures))]
+        body = [[line, *figures] for line, figures in zip(LINES, zip(*cells))]
         header = ["", *(entry["experiment"] for entry in experiments)]
     return [title, "", note, "", *markdown_table(header, body, "l"), ""]
 
 
-def _complete(experiments: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[tuple[str, str]]:
-    wanted = {entry["config"] for entry in experiments}
-    measured: dict[tuple[str, str], set[str]] = {}
+def _means(config: str, metric: str, rows: Sequence[Row]) -> dict[str, float]:
+    """Give means over seeds, by data set."""
+    values: dict[str, list[float]] = {}
     for row in rows:
-        measured.setdefault((row["data"], row["category"]), set()).add(row["model"])
-    return [data for data, models in measured.items() if wanted <= models]
+        if row["model"] == config and row[metric]:
+            values.setdefault(f"{row['data']} {row['category']}", []).append(float(row[metric]))
+    return {data: statistics.mean(each) for data, each in values.items()}
 
 
-def _cell(entry: dict[str, Any], metric: str, data: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
-    """Give the mean over data sets of the means over seeds, where data sets have the type of anomaly."""
-    means = []
-    for each in data:
-        of_data = [row for row in rows if row["model"] == entry["config"] and (row["data"], row["category"]) == each]
-        values = [float(row[metric]) for row in of_data if row[metric]]
-        means += [statistics.mean(values)] if values else []
-    ours = fixed(statistics.mean(means), 3) if means else "-"
-    return f"{ours} ({fixed(entry['paper'][metric], 3)})"
+def _in_all(found: Sequence[Mapping[str, float]]) -> list[str]:
+    return [data for data in found[0] if all(data in each for each in found)]
+
+
+def _cell(values: Sequence[float], papers: float) -> str:
+    ours = fixed(statistics.mean(values), 3) if values else "-"
+    return f"{ours} ({fixed(papers, 3)})"

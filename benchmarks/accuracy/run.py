@@ -60,8 +60,7 @@ def main() -> None:
     suite = read_suite(parsed.suite) if parsed.suite else None
     if suite is not None:
         matrix["data"], missing = data_of(suite, parsed.data_root)
-        if missing:
-            print(f"'{parsed.data_root / suite.root}' lacks {', '.join(missing)}: there will be no rows of them.")
+        print(*missing, sep="\n")
     rows = Rows(parsed.results)
     jobs = AccuracyJobs(
         rows,
@@ -78,8 +77,8 @@ def main() -> None:
         report(rows, parsed.results)
         if suite is not None:
             file = parsed.results.with_name(f"{parsed.results.stem}_{parsed.suite}.md")
-            suite_report(suite, matrix, rows.read(), file)
-            print(f"The paper's table with these results: {file}")
+            if suite_report(suite, matrix, rows.read(), file):
+                print(f"The paper's table with these results: {file}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A whole data set as the paper's tables have it: its categories, those that are there, and the paper's figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ import yaml
 
 FOLDER = Path(__file__).parent / "suites"
 SUITES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+ALL = "all"  # the group of all categories
 READING = {"eval_batch_size": 16, "num_workers": 1}
 
-Pair = tuple[float | None, float | None]  # image and pixel level; none where a table has a dash
+Figures = dict[str, float | None]  # in per cent, by metric; none where there is no figure
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Suite:
         class_path: Its data module.
         root: Its folder, below that of all data sets.
         source: Where to get it, if anomalib does not fetch it.
-        pixel: The pixel-level metric of the paper's table, as rows call it.
-        groups: Categories by the table's groups; one group without a name where it has none.
-        paper: The table, in per cent: figures of each method, by category.
+        levels: The two metrics of the paper's table, as rows call them, by what tables call them.
+        groups: Categories by the table's groups, the last of which has all.
+        paper: The table: figures of each method, by category or group.
+        types: Types of anomalies, with the image AUROC in per cent of the paper's SLSG; none where there are no types.
     """
 
     title: str
@@ -33,14 +35,15 @@ class Suite:
     class_path: str
     root: str
     source: str | None
-    pixel: str
+    levels: dict[str, str]
     groups: dict[str, tuple[str, ...]]
-    paper: dict[str, dict[str, Pair]]
+    paper: dict[str, dict[str, Figures]]
+    types: dict[str, float] = field(default_factory=dict)
 
     @property
     def categories(self) -> tuple[str, ...]:
         """All categories, in the table's order."""
-        return tuple(category for group in self.groups.values() for category in group)
+        return self.groups[ALL]
 
 
 def read_suite(name: str) -> Suite:
@@ -50,14 +53,18 @@ def read_suite(name: str) -> Suite:
         name: One of ``SUITES``.
     """
     described = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    groups, table = described.pop("categories"), described.pop("paper")
-    methods = table.pop("methods")
-    nothing = (None, None)
+    methods, categories, table, means = (described.pop(part) for part in ("methods", "categories", "table", "means"))
+    groups = categories if isinstance(categories, dict) else {}
+    every = [each for group in groups.values() for each in group] if groups else categories
+    metrics = described["levels"].values()
     paper = {
-        method: {category: tuple(line[number] or nothing) for category, line in table.items()}
+        method: {
+            title: dict(zip(metrics, line[number] or (None, None), strict=True))
+            for title, line in {**table, **means}.items()
+        }
         for number, method in enumerate(methods)
     }
-    return Suite(**described, groups=groups if isinstance(groups, dict) else {"": groups}, paper=paper)
+    return Suite(**described, groups={**groups, ALL: tuple(every)}, paper=paper)
 
 
 def data_of(suite: Suite, data_root: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -68,39 +75,60 @@ def data_of(suite: Suite, data_root: Path) -> tuple[list[dict[str, Any]], list[s
         data_root: Folder above the data sets.
 
     Returns:
-        Entries of a matrix, all where the folder is not there at all and anomalib will fetch it, and the names of the
-        categories that are missing.
+        Entries of a matrix, all where the folder is not there at all and anomalib will fetch it; and what is missing,
+        in sentences.
 
     Raises:
         FileNotFoundError: If there is nothing to measure.
     """
     folder = data_root / suite.root
-    fetched = suite.source is None and not folder.exists()
-    there = [category for category in suite.categories if fetched or (folder / category).is_dir()]
+    if suite.source is None and not folder.exists():
+        return [_entry(suite, category) for category in suite.categories], []
+    there = [category for category in suite.categories if _has_images(folder / category)]
     if not there:
         place = suite.source or f"anomalib, which fetches it if there is no folder '{folder}'"
-        msg = f"'{folder}' has none of the folders {', '.join(suite.categories)}; the data set comes from {place}"
+        msg = f"'{folder}' has no images of {', '.join(suite.categories)}; the data set comes from {place}"
         raise FileNotFoundError(msg)
-    return [_entry(suite, folder, category) for category in there], [c for c in suite.categories if c not in there]
+    lacking = [category for category in suite.categories if category not in there]
+    unmasked = [category for category in there if not any((folder / category).glob("ground_truth/**/*.png"))]
+    missing = []
+    if lacking:
+        missing.append(f"'{folder}' lacks {', '.join(lacking)}: there will be no rows of them.")
+    if unmasked:
+        missing.append(f"There are no masks of {', '.join(unmasked)}: only their image scores are measured.")
+    entries = [
+        _without_masks(suite, folder, category) if category in unmasked else _entry(suite, category)
+        for category in there
+    ]
+    return entries, missing
 
 
-def _entry(suite: Suite, folder: Path, category: str) -> dict[str, Any]:
-    entry = {"name": suite.name, "category": category, "class_path": suite.class_path}
-    if (folder / category).is_dir() and not (folder / category / "ground_truth").is_dir():
-        return {**entry, "class_path": "anomalib.data.Folder", "init_args": _without_masks(suite, folder, category)}
-    return {**entry, "init_args": {"root": suite.root, "category": category, **READING}}
+def _has_images(folder: Path) -> bool:
+    """Tell whether there are normal images to train with, and normal and anomalous ones to test with."""
+    normal = _folders(folder / "train")
+    return len(normal) == 1 and len(_folders(folder / "test")) > 1 and normal[0] in _folders(folder / "test")
+
+
+def _folders(parent: Path) -> list[str]:
+    """Name the folders of images."""
+    return sorted({path.parent.name for path in parent.glob("[!.]*/[!.]*") if path.is_file()})
+
+
+def _entry(suite: Suite, category: str) -> dict[str, Any]:
+    arguments = {"root": suite.root, "category": category, **READING}
+    return {"name": suite.name, "category": category, "class_path": suite.class_path, "init_args": arguments}
 
 
 def _without_masks(suite: Suite, folder: Path, category: str) -> dict[str, Any]:
-    """Have images alone measured where there are no masks, without which the data set's own module fails."""
-    (normal,) = (path.name for path in (folder / category / "train").iterdir())
-    anomalous = sorted(path.name for path in (folder / category / "test").iterdir() if path.name != normal)
-    return {
+    """Have images alone measured, for without masks the data set's own module fails."""
+    (normal,) = _folders(folder / category / "train")
+    arguments = {
         "name": category,
         "root": f"{suite.root}/{category}",
         "normal_dir": f"train/{normal}",
         "normal_test_dir": f"test/{normal}",
-        "abnormal_dir": [f"test/{name}" for name in anomalous],
+        "abnormal_dir": [f"test/{name}" for name in _folders(folder / category / "test") if name != normal],
         "val_split_mode": "same_as_test",  # anomalib's default draws half of the test images, others for each model
         **READING,
     }
+    return {**_entry(suite, category), "class_path": "anomalib.data.Folder", "init_args": arguments}

@@ -16,7 +16,7 @@ from benchmarks.accuracy.table_layout import (
 
 SHORT, PAPERS = f"6 epochs + 1000{TEXTURES}", f"40 epochs + 3500{TEXTURES}"
 # what tables call a model, and its name in the file
-PAPERS_NETWORK = {"paper's": "SLSG Lite0", "paper's, random weights": "SLSG"}
+PAPERS_NETWORK = {f"paper's{TEXTURES}": "SLSG Lite0", f"paper's, random weights{TEXTURES}": "SLSG"}
 
 BOTTLE, TRANSISTOR, TOOTHBRUSH = (
     Data(f"MVTec {category}", "MVTecAD", category) for category in ("bottle", "transistor", "toothbrush")
@@ -94,12 +94,12 @@ def papers_network() -> list[str]:
 
 def fast_variant() -> list[str]:
     """Tell what the fast variant costs."""
-    models = {"SLSG": "SLSG", "SLSG fast": "SLSG fast", **BASELINES}
+    models = {f"SLSG{TEXTURES}": "SLSG", f"SLSG fast{TEXTURES}": "SLSG fast", **BASELINES}
     columns = [
         Column("bottle, image / pixel AUROC", ("image_AUROC", "pixel_AUROC"), BOTTLE),
         Column("juice_bottle, logical AUROC / pixel AUROC", ("image_AUROC_logical", "pixel_AUROC"), JUICE_BOTTLE),
     ]
-    return table([f"128 px{TEXTURES}"], by_model(models, Training(SHORT, seed=1)), columns, "lll")
+    return table(["128 px"], by_model(models, Training(SHORT, seed=1)), columns, "lll")
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {

@@ -165,7 +165,7 @@ def test_a_suite_is_measured_as_far_as_it_is_there(
     """The data set of the matrix gives way to the suite's; one category has no masks."""
     options = [*ROWS, "--config", str(_matrix(tmp_path / "matrix.yaml")), "--only", '["PaDiM"]']
     (tmp_path / "MVTec_LOCO").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"'MVTec_LOCO' has none of .*screw_bag.*; .* comes from https://"):
+    with pytest.raises(FileNotFoundError, match=r"'MVTec_LOCO' has no images of .*screw_bag.*; .* comes from https://"):
         call("run", *options, "--suite", "mvtec_loco")
     juice_bottle = shutil.copytree(mvtec_loco_tree / "part", tmp_path / "MVTec_LOCO" / "juice_bottle")
     defect = {"defect_name": "dot", "pixel_value": 255, "saturation_threshold": 1.0, "relative_saturation": True}

@@ -11,7 +11,7 @@ from anomalib_slsg.cli.figures.made import Made
 from anomalib_slsg.cli.figures.subject import OWN, Subject
 from anomalib_slsg.metrics.ground_truth import GOOD
 from anomalib_slsg.networks.sg_block import SGBlock
-from anomalib_slsg.report.figures.features import draw_features, embed
+from anomalib_slsg.report.figures.features import MOST, draw_features, embed
 from anomalib_slsg.report.figures.neighbours import draw_neighbours, edges_of
 from anomalib_slsg.report.figures.simulation import ROWS, draw_simulation
 from anomalib_slsg.torch_model import SlsgModel
@@ -20,7 +20,6 @@ from anomalib_slsg.utils.seeding import stream
 
 SEED, SIMULATION = 0, 1  # of random numbers, and their stream
 DRAWS = 4  # of each row of Fig. 3
-MOST = 60  # images of each kind in Fig. 7
 CELLS = 8  # a side, over which features are averaged for Fig. 7
 GRAPHS = 4  # images in Fig. 8
 

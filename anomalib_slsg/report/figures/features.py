@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from anomalib_slsg.report.figures.column import column_figure, for_print
 
 SEED = 0
+MOST = 60  # images of each kind
 COMPONENTS = 50  # that are kept before t-SNE, as its authors advise
 GRID = 200  # points a side, that the boundary is drawn by
 KINDS = {"normal": ("C0", "o"), "simulated": ("C1", "^"), "real anomaly": ("C3", "s")}
 CAPTION = (
     "Fig. 7. Features of SegNet's first decoder block in two dimensions (t-SNE): normal and anomalous images of the "
-    "test set, and simulated anomalies. Rings mark images that the model misclassifies. "
+    f"test set, and simulated anomalies, at most {MOST} of each, spread evenly. Rings mark images that the model "
+    "misclassifies. "
 )
 BOUNDARY = (
     "The line is the approximate decision boundary: a support vector machine's between what the model calls normal "

@@ -31,7 +31,7 @@ def draw_types(areas: Mapping[str, Mapping[str, float]], labels: Mapping[str, st
     in_one_line = sum(len(name) + MARK for name in areas) <= LINE
     figure = column_figure(BAR * (len(types) * (len(areas) + 0.6) + (0 if in_one_line else len(areas))) + 14, caption)
     axes = figure.subplots()
-    lowest = min(CHANCE, *(np.floor(10 * value) / 10 for each in areas.values() for value in each.values()))
+    lowest = min(CHANCE, *(np.ceil(10 * value - 1) / 10 for each in areas.values() for value in each.values()))
     for number, (name, each) in enumerate(areas.items()):
         places = np.arange(len(types)) + (number - (len(areas) - 1) / 2) * thickness
         values = np.array([each[kind] for kind in types])
