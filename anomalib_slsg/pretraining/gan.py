@@ -64,9 +64,11 @@ class InpaintingGAN:
             reconstruction, auxiliary = self.gpt_net(normalised * (1 - mask))
         losses: dict[str, Tensor] = {}
         if adversarial:
+            # each in a batch of its own, as the generator's turn below: in one batch of both, batch norm would make
+            # another function of D-Net
             with self.forward_context():
-                judgements = self.d_net(torch.cat([reconstruction.detach(), images]))
-            loss = discriminator_loss(*judgements.chunk(2))
+                judged_reconstruction, judged_images = self.d_net(reconstruction.detach()), self.d_net(images)
+            loss = discriminator_loss(judged_reconstruction, judged_images)
             self._optimise(self._discriminator_optimizer, loss, self.d_net)
             losses["discriminator"] = loss
         # frozen for the generator's turn: its gradient passes through D-Net without being gathered there
