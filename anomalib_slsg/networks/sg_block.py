@@ -46,6 +46,8 @@ class SGBlock(nn.Module):
         key_channels = in_channels // 2
         self.query = nn.Conv2d(in_channels, key_channels, kernel_size=1)  # f
         self.key = nn.Conv2d(in_channels, key_channels, kernel_size=1)  # g
+        # alike nodes have to be similar: the cosine of two projections that have nothing in common says nothing of them
+        self.key.load_state_dict(self.query.state_dict())
         if attention:
             self.value = nn.Conv2d(in_channels, in_channels, kernel_size=1)  # h
         else:  # top-k passes no gradient to f and g: they stay random projections

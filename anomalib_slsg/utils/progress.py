@@ -59,5 +59,6 @@ class _Lines(Progress):
         self._said[task_id] = now
         line = f"{task.description}: {task.completed:.0f} of {task.total:.0f}"
         if (left := task.time_remaining) is not None:
-            line += f", about {left / 60:.0f} minutes left" if left >= 90 else ", about a minute left"
+            minutes = f"about {left / 60:.0f} minutes" if left >= 90 else "about a minute"
+            line += f", {minutes if left >= 30 else 'less than a minute'} left"
         self.console.print(line, soft_wrap=True)

@@ -12,7 +12,7 @@ from anomalib_slsg.cli.figures.subject import OWN, Subject
 from anomalib_slsg.metrics.ground_truth import GOOD
 from anomalib_slsg.networks.sg_block import SGBlock
 from anomalib_slsg.report.figures.features import MOST, draw_features, embed
-from anomalib_slsg.report.figures.neighbours import draw_neighbours, edges_of
+from anomalib_slsg.report.figures.neighbours import draw_neighbours, edges_of, graph_of
 from anomalib_slsg.report.figures.simulation import ROWS, draw_simulation
 from anomalib_slsg.torch_model import SlsgModel
 from anomalib_slsg.utils.progress import progress_bar
@@ -66,13 +66,14 @@ def neighbours(subject: Subject) -> Made:
     with torch.no_grad():
         bottleneck = seg_net.encoder(network.normalise(images))[-1]
         chosen = _rich_patches(images, subject.model.simulator.foreground(images), bottleneck.shape[-1])
-        rows = []
+        rows, graphs = [], []
         for eliminate in (True, False):
             block = copy.deepcopy(seg_net.sg_block)
             block.eliminate_position = eliminate
             indices = block.neighbors(bottleneck)
             rows.append([edges_of(*each) for each in zip(bottleneck, indices, chosen, strict=True)])
-    return Made(draw_neighbours(images, rows, (bottleneck.shape[-2], bottleneck.shape[-1])))
+            graphs.append(graph_of(bottleneck.cpu(), indices.cpu()))
+    return Made(draw_neighbours(images, rows, graphs, (bottleneck.shape[-2], bottleneck.shape[-1])))
 
 
 def _first_block(network: SlsgModel, image: Tensor) -> Tensor:

@@ -19,6 +19,24 @@ CAPTION = (
 TEXT = 5.5  # millimetres below pictures
 
 
+class Graph(NamedTuple):
+    """What all edges of some images have in common.
+
+    Attributes:
+        likeness: How much more alike neighbours are than all nodes, in standard deviations of the cosine of X.
+        beside: Share of neighbours in the first-order neighbourhood.
+        farthest: Share of neighbours among the tenth of the nodes that is farthest away.
+    """
+
+    likeness: float
+    beside: float
+    farthest: float
+
+    def __str__(self) -> str:
+        """Tell it in a few words."""
+        return f"{self.likeness:+.1f} s.d., {self.beside:.0%} beside, {self.farthest:.0%} in the farthest tenth"
+
+
 class Edges(NamedTuple):
     """A node and its neighbours.
 
@@ -58,13 +76,42 @@ def edges_of(bottleneck: Tensor, indices: Tensor, node: int) -> Edges:
     return Edges(likeness.item(), divmod(node, width), [divmod(index, width) for index in neighbours])
 
 
+def graph_of(bottleneck: Tensor, indices: Tensor) -> Graph:
+    """Describe the edges of all nodes but those to themselves.
+
+    Args:
+        bottleneck: X of shape (B, C, H, W).
+        indices: Neighbours of each node, of shape (B, N, K).
+
+    Returns:
+        Means over all edges.
+    """
+    height, width = bottleneck.shape[-2:]
+    number = height * width
+    nodes = torch.nn.functional.normalize(bottleneck.flatten(2).transpose(1, 2).float(), dim=-1)
+    cosine = nodes @ nodes.transpose(1, 2)  # (B, N, N)
+    others = cosine[:, ~torch.eye(number, dtype=torch.bool)].view(-1, number, number - 1)
+    likeness = (cosine - others.mean(-1, keepdim=True)) / others.std(-1, keepdim=True).clamp(min=1e-6)
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    steps = (places[:, None] - places).abs()
+    beside = steps.amax(-1) == 1
+    distance = steps.square().sum(-1)
+    farthest = distance >= distance.float().quantile(0.9, dim=1, keepdim=True)
+    other = indices != torch.arange(number)[:, None]
+    shares = (each.expand(len(indices), -1, -1).gather(2, indices)[other] for each in (likeness, beside, farthest))
+    return Graph(*(each.float().mean().item() for each in shares))
+
+
 @for_print
-def draw_neighbours(images: Tensor, rows: Sequence[Sequence[Edges]], nodes: tuple[int, int]) -> Figure:
+def draw_neighbours(
+    images: Tensor, rows: Sequence[Sequence[Edges]], graphs: Sequence[Graph], nodes: tuple[int, int]
+) -> Figure:
     """Draw the images with the edges that are found without and with the similarity of positions.
 
     Args:
         images: In [0, 1], of shape (B, 3, H, W).
         rows: The edges of each image, first with the position similarity eliminated, then with it kept.
+        graphs: All edges of each row, which the caption tells of.
         nodes: Rows and columns of the graph.
 
     Returns:
@@ -72,7 +119,8 @@ def draw_neighbours(images: Tensor, rows: Sequence[Sequence[Edges]], nodes: tupl
     """
     shape = (images.shape[-2], images.shape[-1])
     patch = shape[0] / nodes[0], shape[1] / nodes[1]
-    figure, axes = picture_grid([""] * len(images), ROWS, CAPTION, extra=TEXT, shape=shape)
+    caption = f"{CAPTION} All patches: {graphs[0]}; with positions kept {graphs[1]}."
+    figure, axes = picture_grid([""] * len(images), ROWS, caption, extra=TEXT, shape=shape)
     for line, edges in zip(axes, rows, strict=True):
         for panel, image, each in zip(line, images, edges, strict=True):
             show(panel, image)

@@ -264,3 +264,15 @@ def test_position_code_is_the_two_dimensional_sine_cosine_code() -> None:
     torch.testing.assert_close(similarity.diagonal(), torch.ones(12, dtype=torch.float64))
     torch.testing.assert_close(similarity, similarity.T)
     assert similarity[0, 1] > similarity[0, 2] > similarity[0, 3]
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_neighbors_are_alike_from_the_start(attention: bool) -> None:
+    """Fig. 8: of a chessboard of two kinds of nodes, neighbours are of the same kind, though others lie as near."""
+    kinds = torch.arange(8)[:, None].add(torch.arange(8)).remainder(2).flatten()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        block = SGBlock(32, attention=attention)
+        features = torch.randn(2, 32)[kinds] + 0.2 * torch.randn(64, 32)
+        neighbors = block.neighbors(features.T.reshape(1, 32, 8, 8))[0]
+        assert (kinds[neighbors] == kinds[:, None]).float().mean() > 0.95

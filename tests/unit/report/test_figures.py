@@ -14,7 +14,7 @@ from anomalib_slsg.report.figures.column import save_figure
 from anomalib_slsg.report.figures.features import draw_features, embed
 from anomalib_slsg.report.figures.localisation import Example, draw_localisation
 from anomalib_slsg.report.figures.losses import draw_losses
-from anomalib_slsg.report.figures.neighbours import Edges, draw_neighbours, edges_of
+from anomalib_slsg.report.figures.neighbours import Edges, Graph, draw_neighbours, edges_of, graph_of
 from anomalib_slsg.report.figures.reconstructions import draw_reconstructions
 from anomalib_slsg.report.figures.simulation import draw_simulation
 from anomalib_slsg.report.figures.speed import PAPER, draw_speed, speed_table
@@ -155,16 +155,37 @@ def test_edges_tell_how_alike_and_how_near_neighbours_are() -> None:
     assert edges_of(bottleneck, indices, 15).likeness < -0.5
 
 
+def test_a_graph_is_described_by_the_mean_of_its_edges() -> None:
+    bottleneck = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    indices = torch.stack([torch.randperm(20, generator=torch.Generator().manual_seed(n))[:6] for n in range(40)])
+    indices = indices.view(2, 20, 6)
+    edges = [edges_of(bottleneck[image], indices[image], node) for image in range(2) for node in range(20)]
+    numbers = [len(each.neighbours) for each in edges]
+    assert min(numbers) < max(numbers)  # some edges lead to their own node
+    graph = graph_of(bottleneck, indices)
+    assert graph.likeness == pytest.approx(np.average([each.likeness for each in edges], weights=numbers), abs=1e-5)
+    assert graph.beside == pytest.approx(sum(each.beside for each in edges) / sum(numbers))
+    line = torch.arange(11).view(1, 11, 1).repeat(1, 1, 3)  # edges to the own node, but for the first:
+    line[0, 0] = torch.tensor([10, 9, 8])
+    assert graph_of(torch.randn(1, 3, 1, 11), line).farthest == pytest.approx(2 / 3)
+
+
 def test_neighbours_are_dots_on_their_patches(images: torch.Tensor) -> None:
     edges = [Edges(0.7, (0, 1), [(1, 1), (3, 3)])] * 4
     kept = [Edges(-0.2, (0, 1), [(2, 1)])] * 4
-    figure = draw_neighbours(images, [edges, kept], (4, 4))
+    figure = draw_neighbours(images, [edges, kept], [Graph(1.97, 0.13, 0.234), Graph(2.4, 0.9, 0)], (4, 4))
     assert len(figure.axes) == 2 * 4
     red, green = figure.axes[0].collections
     assert np.allclose(red.get_offsets(), [[11.5, 11.5], [27.5, 27.5]])
     assert np.allclose(green.get_offsets(), [[11.5, 3.5]])
     assert np.allclose(red.get_facecolor()[0][:3], (1, 0, 0)) and green.get_facecolor()[0][1] == 1
-    for text in ("eliminated", "kept", "+0.7 s.d. 1 of 2 beside", "-0.2 s.d. 0 of 1 beside"):
+    for text in (
+        "eliminated",
+        "kept",
+        "+0.7 s.d. 1 of 2 beside",
+        "-0.2 s.d. 0 of 1 beside",
+        "All patches: +2.0 s.d., 13% beside, 23% in",
+    ):
         assert text in words(figure)
 
 

@@ -20,6 +20,7 @@ def test_a_file_gets_a_line_a_minute() -> None:
     lines = file.getvalue().splitlines()
     assert lines[0] == "Reading: 24 of 100, about 3 minutes left"
     assert lines[-2].endswith("of 100, about a minute left")
+    assert lines[-1].endswith("of 100, less than a minute left")
     assert len(lines) == 4
 
 
