@@ -68,7 +68,8 @@ class TrainedModel:
         try:
             self._call = kinds[file.suffix.lower()](file)
         except RuntimeError as error:
-            raise ValueError(f"'{file}' is broken, or no model that 'slsg train' or 'slsg export' wrote") from error
+            msg = f"'{file}' is broken, or no model that 'slsg train' or 'slsg export' of this version wrote"
+            raise ValueError(msg) from error
 
     def __call__(self, image: Tensor) -> Found:
         """Judge an image (3, H, W) of any size, in [0, 1].

@@ -18,7 +18,7 @@ class Decoder(nn.Module):
         encoder_channels: Channels of the encoder's maps at strides 2, 4, 8 and 16.
         out_channels: Channels of the output.
         channels: Channels after each of the four blocks.
-        bottleneck_skip_channels: Channels of the squeezed bottleneck that the inner blocks receive too
+        bottleneck_skip_channels: Channels of the squeezed bottleneck that all blocks but the first receive too
             (section 3.3, last paragraph); 0 for none.
     """
 
@@ -36,8 +36,7 @@ class Decoder(nn.Module):
         inputs = [bottleneck_channels, *channels[:-1]]
         # the last block halves its width only after up-sampling, so that the sharpest level keeps its input's detail
         upsampled = [*channels[:-1], channels[-2]]
-        # the first block decodes the bottleneck itself; in the last, one value of the skip would cover 16x16 pixels
-        extras = [0, *[bottleneck_skip_channels] * (len(channels) - 2), 0]
+        extras = [0, *[bottleneck_skip_channels] * (len(channels) - 1)]  # the first block decodes the bottleneck itself
         self.up = nn.ModuleList(UpsamplingBlock(i, u) for i, u in zip(inputs, upsampled, strict=True))
         self.blocks = nn.ModuleList(
             ConvBlock(u + s + e, c) for u, s, e, c in zip(upsampled, skips, extras, channels, strict=True)
@@ -60,7 +59,7 @@ class Decoder(nn.Module):
             parts = [x]
             if depth < len(skips):
                 parts.append(skips[-1 - depth])
-            if 0 < depth < len(skips) and bottleneck_skip is not None:
+            if depth > 0 and bottleneck_skip is not None:
                 parts.append(interpolate(bottleneck_skip, scale_factor=2 ** (depth + 1), mode="nearest"))
             x = block(cat(parts, dim=1) if len(parts) > 1 else x)
         # in full precision: neighbouring values that half precision makes equal could no longer be told apart

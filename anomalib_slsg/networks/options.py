@@ -18,7 +18,7 @@ class NetworkOptions(Options):
         graph: Graph convolution in the SG block (Table 6, "GCN").
         eliminate_position: Subtract the positional similarity when neighbours are chosen (Table 6, "Eliminate PS").
         num_neighbors: Neighbours of each node of the graph, at least 1 (Table 6, "TopK").
-        bottleneck_skip: Feed the SG block's output to the deeper decoder blocks (Table 6, "Bottleneck Skip").
+        bottleneck_skip: Feed the SG block's output to all blocks of the decoder (Table 6, "Bottleneck Skip").
         score_pixels: The image score is the mean of this many of the highest pixels of a 256x256 map, at least 1; other
             maps take the same share of their pixels (section 4.2).
 

@@ -18,7 +18,7 @@ from anomalib_slsg.utils.precision import full_precision
 
 ANOMALOUS_SHARE = 0.05  # of the pixels of a training batch, roughly
 RARITY = math.log(ANOMALOUS_SHARE / (1 - ANOMALOUS_SHARE))  # as log odds
-BOTTLENECK_SKIP_CHANNELS = 32  # to which X' is squeezed for the deeper blocks; the paper does not say
+BOTTLENECK_SKIP_CHANNELS = 16  # to which X' is squeezed for the other blocks; the paper does not say
 
 
 class SegNet(nn.Module):

@@ -37,15 +37,15 @@ def test_every_map_reaches_the_output() -> None:
         assert tensor.grad.abs().sum() > 0
 
 
-def test_bottleneck_skip_goes_to_the_inner_blocks() -> None:
-    """Section 3.3: X' is fed into blocks of different depths of the decoder."""
+def test_bottleneck_skip_goes_to_all_blocks_behind_the_first() -> None:
+    """Section 3.3: X' is fed into blocks of different depths, for all parts of the decoder; the first decodes it."""
     plain = Decoder(CHANNELS, 1, channels=(16, 12, 8, 4))
     skipping = Decoder(CHANNELS, 1, channels=(16, 12, 8, 4), bottleneck_skip_channels=3)
     wider = [
         with_skip[0][0].in_channels - without[0][0].in_channels  # type: ignore[index]
         for with_skip, without in zip(skipping.blocks, plain.blocks, strict=True)
     ]
-    assert wider == [0, 3, 3, 0]
+    assert wider == [0, 3, 3, 3]
 
 
 def test_skips_of_a_node_stay_in_its_place() -> None:

@@ -95,7 +95,7 @@ def test_bottleneck_skip_carries_the_sg_blocks_output() -> None:
     torch.manual_seed(0)
     network, images = SegNet("regnetx_002").eval(), torch.randn(1, 3, 32, 32)
     assert network.squeeze is not None
-    assert network.squeeze.weight.shape == (32, 152, 1, 1)
+    assert network.squeeze.weight.shape == (16, 152, 1, 1)
     seen: list[Tensor] = []
     handle = network.squeeze.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     before = _logits(network, images)
