@@ -6,12 +6,14 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from anomalib_slsg.cli.figures import trained
-from anomalib_slsg.cli.figures.command import FIGURES
+from anomalib_slsg.cli.figures.command import FIGURES, PROCEDURAL
 from anomalib_slsg.cli.figures.subject import OWN, Subject
 from anomalib_slsg.cli.main import main
 from anomalib_slsg.report.figures import column
+from anomalib_slsg.report.figures.column import save_figure
 
 pytestmark = pytest.mark.usefixtures("plain_reading")
 
@@ -32,8 +34,19 @@ def write_changed(checkpoint: Path, file: Path, group: str, **options: Any) -> N
 
 
 def test_all_figures_are_made(
-    fitted: object, mvtec_ad_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fitted: object,
+    mvtec_ad_tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    captions: dict[str, str] = {}
+
+    def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+        captions[name] = " ".join(figure.get_supxlabel().split())
+        return save_figure(figure, folder, name)
+
+    monkeypatch.setattr(column, "save_figure", save)
     out = tmp_path / "out"
     data = mvtec_ad_tree / "part"
     assert main(["figures", "--checkpoint", str(fitted.checkpoint), "--data", str(data), "--output", str(out)]) == 0
@@ -43,6 +56,8 @@ def test_all_figures_are_made(
     assert files == {f"{name}{ending}" for name in names for ending in (".png", ".svg")} | {"figure_4_8_speed.md"}
     for name in names:
         assert cv2.imread(str(out / f"{name}.png")).std() > 10
+    unsimulated = {"figure_10_reconstructions", "figure_4_8_speed"}
+    assert {name for name, caption in captions.items() if PROCEDURAL not in caption} == unsimulated
 
 
 def test_further_models_are_compared(

@@ -21,6 +21,9 @@ FIGURES = {
     "4.8": ("speed", "costs"),
 }
 
+WITHOUT_SIMULATION = ("10", "4.8")  # figures of networks that saw no simulated anomalies, and of times
+PROCEDURAL = "SegNet learnt from simulated anomalies with procedural textures; the paper's are those of DTD."
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments."""
@@ -44,7 +47,7 @@ def run(options: Namespace) -> int:
         ValueError: If a figure that was asked for cannot be drawn of this checkpoint or these data.
     """
     from anomalib_slsg.cli.figures.subject import Subject
-    from anomalib_slsg.report.figures.column import save_figure
+    from anomalib_slsg.report.figures.column import add_to_caption, save_figure
 
     subject = Subject(options.checkpoint, options.data, options.models)
     print(subject.images.sentence)
@@ -58,6 +61,8 @@ def run(options: Namespace) -> int:
                 raise ValueError(f"figure {number}: {error}") from error
             print(f"Figure {number} is left out: {error}.")
             continue
+        if subject.procedural and number not in WITHOUT_SIMULATION:
+            add_to_caption(made.figure, PROCEDURAL)
         output = output or new_folder(options.output or Path("results") / "figures")
         stem = f"figure_{number.replace('.', '_')}_{name}"
         files = save_figure(made.figure, output, stem)

@@ -34,8 +34,7 @@ def simulation(subject: Subject) -> Made:
         generator = stream(SEED, SIMULATION, place)
         draws = [simulator(normal[place, None], others[place, None], generator, kind) for _ in range(DRAWS)]
         batches[kind] = max(draws, key=lambda batch: batch.mask.sum().item())
-    options = simulator.options
-    return Made(draw_simulation(normal, batches, options.dtd_dir is None and not options.download_dtd))
+    return Made(draw_simulation(normal, batches))
 
 
 def features(subject: Subject) -> Made:

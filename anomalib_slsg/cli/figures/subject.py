@@ -75,6 +75,12 @@ class Subject:
             )
         return self.model.model.seg_net
 
+    @property
+    def procedural(self) -> bool:
+        """Whether SegNet learnt from procedural textures, and not from DTD's."""
+        options = self.model.simulator.options
+        return self.model.model.segments and options.dtd_dir is None and not options.download_dtd
+
     @cached_property
     def opinions(self) -> dict[str, SlsgModel]:
         """The checkpoint's two opinions as networks, uncalibrated; none if it has one or others are given."""

@@ -71,8 +71,26 @@ def column_figure(height: float, caption: str) -> Figure:
     height += CAPTION_LINE * (lines.count("\n") + 1)
     figure = Figure(figsize=(WIDTH / INCH, height / INCH), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.supxlabel(lines, x=0.01, ha="left", fontsize=6, linespacing=1.1)
+    _write_caption(figure, lines)
     return figure
+
+
+def add_to_caption(figure: Figure, sentence: str) -> None:
+    """Say something more below a figure, which becomes as much higher.
+
+    Args:
+        figure: One of :func:`column_figure`.
+        sentence: What to say.
+    """
+    before = figure.get_supxlabel()
+    after = fill(f"{before} {sentence}", CAPTION_CHARACTERS)  # which takes the ends of lines for spaces
+    height = figure.get_figheight() + CAPTION_LINE / INCH * (after.count("\n") - before.count("\n"))
+    figure.set_figheight(height)
+    _write_caption(figure, after)
+
+
+def _write_caption(figure: Figure, lines: str) -> None:
+    figure.supxlabel(lines, x=0.01, ha="left", fontsize=6, linespacing=1.1)
 
 
 def picture_grid(

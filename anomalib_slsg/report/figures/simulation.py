@@ -24,23 +24,21 @@ CAPTION = (
     "noise source image $I_N$; that is superimposed on the normal image I, more or less opaquely (equation 1). Of "
     "a few draws the one with the largest mask is shown."
 )
-PROCEDURAL = " Textures are procedural here; the paper's are those of DTD."
 
 
 @for_print
-def draw_simulation(normal: Tensor, batches: Mapping[AnomalyKind, SimulatedBatch], procedural: bool) -> Figure:
+def draw_simulation(normal: Tensor, batches: Mapping[AnomalyKind, SimulatedBatch]) -> Figure:
     """Draw a row for each source of anomalies.
 
     Args:
         normal: The normal image of each row, in [0, 1], of shape (rows, 3, H, W).
         batches: What was simulated of it, one image for each source.
-        procedural: Whether textures are drawn, and not DTD's.
 
     Returns:
         The figure.
     """
     shape = (normal.shape[-2], normal.shape[-1])
-    figure, axes = picture_grid(COLUMNS, list(batches), CAPTION + PROCEDURAL * procedural, shape=shape)
+    figure, axes = picture_grid(COLUMNS, list(batches), CAPTION, shape=shape)
     for line, image, batch in zip(axes, normal, batches.values(), strict=True):
         source, mask, noise = batch.source[0], batch.mask[0], batch.noise[0, 0]
         show(line[0], image)

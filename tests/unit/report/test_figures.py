@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from anomalib_slsg.metrics.spro import SPROPoints
-from anomalib_slsg.report.figures.column import save_figure
+from anomalib_slsg.report.figures.column import add_to_caption, save_figure
 from anomalib_slsg.report.figures.features import draw_features, embed
 from anomalib_slsg.report.figures.localisation import Example, draw_localisation
 from anomalib_slsg.report.figures.losses import draw_losses
@@ -73,16 +73,14 @@ def test_files_are_a_column_wide_and_can_be_repeated(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in again] == [png.read_bytes(), svg.read_bytes()]
 
 
-@pytest.mark.parametrize("procedural", [True, False])
-def test_simulation_shows_every_step_of_each_source(images: torch.Tensor, procedural: bool) -> None:
+def test_simulation_shows_every_step_of_each_source(images: torch.Tensor) -> None:
     simulator = AnomalySimulator(SimulationOptions(foreground="whole", structural_threshold=0.0))
     kinds = ("texture", "shuffled", "logical")
     batches = {kind: simulator(images[None, place], images[None, 3], None, kind) for place, kind in enumerate(kinds)}
-    figure = draw_simulation(images[:3], batches, procedural)
+    figure = draw_simulation(images[:3], batches)
     assert len(figure.axes) == 3 * 7
     for text in ("fore- ground", "noise", "mask", "source", "result", *kinds):
         assert text in words(figure)
-    assert ("procedural" in words(figure)) is procedural
     shown = pictures(figure, 7)
     for (image, _, noise, mask, source, cut, result), batch in zip(shown, batches.values(), strict=True):
         assert np.array_equal(mask, batch.mask[0, 0])
@@ -113,6 +111,19 @@ def test_bars_are_as_long_as_the_areas() -> None:
     assert axes.get_xlim()[0] == pytest.approx(0.4)  # below chance, so that no bar is negative
     for text in ("logical (5 images)", "bars", "against 9 normal images", "SLSG", "other", "image AUROC"):
         assert text in words(figure)
+
+
+def test_a_caption_that_grows_leaves_the_figure_as_it_is(tmp_path: Path) -> None:
+    def draw() -> Figure:
+        return draw_types({"SLSG": {"bar": 0.9}}, {"bar": "bar"}, "of four images")
+
+    figure, sentence = draw(), "A sentence that fills more than one line below the figure, and is said at its end."
+    add_to_caption(figure, sentence)
+    assert words(figure) == f"{words(draw())} {sentence}"
+    before, after = (cv2.imread(str(save_figure(each, tmp_path, "bars")[0])) for each in (draw(), figure))
+    assert after.shape[0] > before.shape[0] + 25  # a line of text
+    blue = [(image[..., 0].astype(int) - image[..., 2] > 90).any(axis=1).sum() for image in (before, after)]
+    assert 20 < blue[0] == pytest.approx(blue[1], rel=0.08)  # rows of the bar and of its mark
 
 
 def test_a_long_legend_of_bars_stays_on_the_page(tmp_path: Path) -> None:
