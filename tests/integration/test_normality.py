@@ -73,7 +73,7 @@ def test_trained_saved_resumed_and_deployed(
     exported = loaded.to_openvino(
         tmp_path / "exported", compression_type=CompressionType.INT8_PTQ, datamodule=make_folder()
     )
-    assert_deployed_alike(exported, predictions, 2e-2, labels=False)
+    assert_deployed_alike(exported, predictions, 2e-2, labels=False, maps=5e-2)
     assert 0.3 < _rounded_share(exported) < 0.9  # SegNet's convolutions, not the frozen backbone's
 
 

@@ -8,10 +8,25 @@ import torch
 from anomalib.deploy import OpenVINOInferencer
 
 FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+STEEP, FEW = 0.1, 0.02  # by how much maps may differ, and at which share of their pixels, where weights are rounded
 
 
-def assert_deployed_alike(exported: Path, predictions: Iterable[Any], tolerance: float, labels: bool = True) -> None:
-    """Assert that an exported model finds what the engine did, image by image.
+def assert_maps_alike(one: Any, other: Any, tolerance: float) -> None:
+    """Assert that rounded weights give a map within a tolerance, but for few pixels.
+
+    Rounding makes other nodes neighbours in the SG block here and there, which changes the map around them. Of models
+    after 400 iterations at 256 px, weights of 16 bits change SegNet's maps by up to 0.1 so, and image scores by
+    0.00002; 8 bits change 1 % of the pixels by more than 0.05.
+    """
+    difference = (torch.as_tensor(one) - torch.as_tensor(other)).abs()
+    assert difference.max() <= STEEP
+    assert (share := (difference > tolerance).float().mean()) <= FEW, f"{share:.3f} of the pixels differ"
+
+
+def assert_deployed_alike(
+    exported: Path, predictions: Iterable[Any], tolerance: float, labels: bool = True, maps: float | None = None
+) -> None:
+    """Assert that an exported model finds what the engine did, image by image; with ``maps``, one of rounded weights.
 
     A function of its own, so that one model is gone before the next is compiled: of two at a time, OpenVINO 2026.4
     leaves a stack for signal handlers behind that is freed, and the next Ctrl-C crashes the process.
@@ -21,7 +36,10 @@ def assert_deployed_alike(exported: Path, predictions: Iterable[Any], tolerance:
         found = inferencer.predict(expected.image_path[0])
         for name in ("anomaly_map", "pred_score"):
             one, other = (torch.as_tensor(getattr(each, name)).squeeze() for each in (found, expected))
-            torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
+            if name == "anomaly_map" and maps is not None:
+                assert_maps_alike(one, other, maps)
+            else:
+                torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
         if labels:
             assert bool(torch.as_tensor(found.pred_label).squeeze()) == expected.pred_label.item()
 
