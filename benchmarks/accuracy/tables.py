@@ -33,7 +33,7 @@ POLY = Data("ELPV, polycrystalline", "ELPV", "poly")
 
 PRODUCTS = (BOTTLE, TRANSISTOR, TOOTHBRUSH, JUICE_BOTTLE, *DRAWN, TURNED_TRAY, TURNED_BOARD, MONO, POLY)
 WITHOUT_PATCHCORE = (TRANSISTOR, MONO, POLY)  # there it takes hours of a core
-IN_TEN_MINUTES = (BOTTLE, JUICE_BOTTLE, DRAWN[0], TURNED_TRAY)  # others have not been measured yet
+IN_TEN_MINUTES = (BOTTLE, JUICE_BOTTLE, *DRAWN, TURNED_TRAY)  # others have not been measured yet
 UNTRAINED = {"SLSG, normality alone": "SLSG normality alone", **BASELINES}
 NOTHING = Training("nothing trained", 256, seed=1)
 TEN_MINUTES = Training(f"0 epochs + 400{TEXTURES}", 256, seed=1)
