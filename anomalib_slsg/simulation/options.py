@@ -79,3 +79,9 @@ class SimulationOptions(Options):
     photometric_operations: int = number(3, f"[0, {PHOTOMETRIC_OPERATIONS}]")
     grid_cells: int = number(8, f"[2, {REFERENCE_SIZE}]")
     colour_jitter: float = number(0.1, "[0, 1]")
+
+    @property
+    def procedural(self) -> bool:
+        """Whether procedural textures are among the sources, in place of DTD's."""
+        wanted = self.structural_probability > 0 and self.texture_probability > 0
+        return wanted and self.dtd_dir is None and not self.download_dtd

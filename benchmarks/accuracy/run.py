@@ -60,7 +60,8 @@ def main() -> None:
     suite = read_suite(parsed.suite) if parsed.suite else None
     if suite is not None:
         matrix["data"], missing = data_of(suite, parsed.data_root)
-        print(*missing, sep="\n")
+        for sentence in missing:
+            print(sentence)
     rows = Rows(parsed.results)
     jobs = AccuracyJobs(
         rows,

@@ -105,8 +105,8 @@ def data_of(suite: Suite, data_root: Path) -> tuple[list[dict[str, Any]], list[s
 
 def _has_images(folder: Path) -> bool:
     """Tell whether there are normal images to train with, and normal and anomalous ones to test with."""
-    normal = _folders(folder / "train")
-    return len(normal) == 1 and len(_folders(folder / "test")) > 1 and normal[0] in _folders(folder / "test")
+    normal, tests = _folders(folder / "train"), _folders(folder / "test")
+    return len(normal) == 1 and len(tests) > 1 and normal[0] in tests
 
 
 def _folders(parent: Path) -> list[str]:

@@ -24,10 +24,11 @@ ABLATIONS = {
 
 def write_reports(folder: Path) -> None:
     """Write them into a folder; with bars, those beside the suites' tables."""
-    rows = Rows(RESULTS / "accuracy.csv")
-    write_tables(dict(by_data(rows.read())), folder / "accuracy.md")
+    rows = Rows(RESULTS / "accuracy.csv").read()
+    write_tables(dict(by_data(rows)), folder / "accuracy.md")
+    matrix = read_matrix(SUITE_MODELS)
     for name in SUITES:
-        suite_report(read_suite(name), read_matrix(SUITE_MODELS), rows.read(), folder / f"accuracy_{name}.md")
+        suite_report(read_suite(name), matrix, rows, folder / f"accuracy_{name}.md")
     for stem, matrix in ABLATIONS.items():
         write_report(matrix, Rows(RESULTS / f"{stem}.csv"), folder / f"{stem}.md")
 

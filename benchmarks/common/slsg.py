@@ -109,9 +109,7 @@ def training_length(options: dict[str, Any], max_steps: int | None) -> tuple[int
 
 def draws_textures(options: dict[str, Any]) -> bool:
     """Tell whether options of ``Slsg`` have anomalies simulated with procedural textures, in place of DTD's."""
-    simulation = SimulationOptions(**options.get("simulation", {}))
-    wanted = simulation.structural_probability > 0 and simulation.texture_probability > 0
-    return wanted and simulation.dtd_dir is None and not simulation.download_dtd
+    return SimulationOptions(**options.get("simulation", {})).procedural
 
 
 def without_dtd(options: dict[str, Any]) -> dict[str, Any]:

@@ -78,8 +78,7 @@ class Subject:
     @property
     def procedural(self) -> bool:
         """Whether SegNet learnt from procedural textures, and not from DTD's."""
-        options = self.model.simulator.options
-        return self.model.model.segments and options.dtd_dir is None and not options.download_dtd
+        return self.model.model.segments and self.model.simulator.options.procedural
 
     @cached_property
     def opinions(self) -> dict[str, SlsgModel]:

@@ -68,11 +68,8 @@ def edges_of(bottleneck: Tensor, indices: Tensor, node: int) -> Edges:
         Its edges.
     """
     width = bottleneck.shape[-1]
-    nodes = torch.nn.functional.normalize(bottleneck.flatten(1).T.float(), dim=-1)
-    cosine = nodes @ nodes[node]
-    others = torch.cat([cosine[:node], cosine[node + 1 :]])
     neighbours = [index for index in indices[node].tolist() if index != node]
-    likeness = (cosine[neighbours].mean() - others.mean()) / others.std().clamp(min=1e-6)
+    likeness = _likeness(bottleneck[None])[0, node, neighbours].mean()
     return Edges(likeness.item(), divmod(node, width), [divmod(index, width) for index in neighbours])
 
 
@@ -87,19 +84,24 @@ def graph_of(bottleneck: Tensor, indices: Tensor) -> Graph:
         Means over all edges.
     """
     height, width = bottleneck.shape[-2:]
-    number = height * width
-    nodes = torch.nn.functional.normalize(bottleneck.flatten(2).transpose(1, 2).float(), dim=-1)
-    cosine = nodes @ nodes.transpose(1, 2)  # (B, N, N)
-    others = cosine[:, ~torch.eye(number, dtype=torch.bool)].view(-1, number, number - 1)
-    likeness = (cosine - others.mean(-1, keepdim=True)) / others.std(-1, keepdim=True).clamp(min=1e-6)
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
     steps = (places[:, None] - places).abs()
     beside = steps.amax(-1) == 1
     distance = steps.square().sum(-1)
     farthest = distance >= distance.float().quantile(0.9, dim=1, keepdim=True)
-    other = indices != torch.arange(number)[:, None]
-    shares = (each.expand(len(indices), -1, -1).gather(2, indices)[other] for each in (likeness, beside, farthest))
-    return Graph(*(each.float().mean().item() for each in shares))
+    other = indices != torch.arange(len(places))[:, None]
+    told = (_likeness(bottleneck), beside, farthest)
+    of_edges = (each.expand(len(indices), -1, -1).gather(2, indices)[other] for each in told)
+    return Graph(*(each.float().mean().item() for each in of_edges))
+
+
+def _likeness(bottleneck: Tensor) -> Tensor:
+    """Tell of X (B, C, H, W) how much more each node is like each other than like all, of shape (B, N, N)."""
+    nodes = torch.nn.functional.normalize(bottleneck.flatten(2).transpose(1, 2).float(), dim=-1)
+    cosine = nodes @ nodes.transpose(1, 2)
+    number = cosine.shape[-1]
+    others = cosine[:, ~torch.eye(number, dtype=torch.bool)].view(-1, number, number - 1)
+    return (cosine - others.mean(-1, keepdim=True)) / others.std(-1, keepdim=True).clamp(min=1e-6)
 
 
 @for_print

@@ -1,1 +1,0 @@
-"""Whole benchmark data sets, and what the paper's tables say of them."""
