@@ -7,6 +7,7 @@ from anomalib_slsg.utils.options import Options, choice, number, numbers
 
 ForegroundMode = Literal["auto", "object", "whole"]
 NoiseKind = Literal["perlin", "rectangle"]
+PhotometricSources = Literal["textures", "all"]
 
 REFERENCE_SIZE = 256
 """Side of the square image, in pixels, that :attr:`SimulationOptions.minimum_area` refers to."""
@@ -50,8 +51,10 @@ class SimulationOptions(Options):
         minimum_area: Smallest mask in pixels at 256x256, up to a quarter of the image; smaller masks are redrawn.
         minimum_change: A masked pixel is labelled anomalous only when one of its channels changes by more than this,
             in [0, 1). 0 labels the whole mask, as in the paper. Above 0, a label may be smaller than ``minimum_area``.
-        photometric_operations: Number of distinct photometric operations on every texture, in [0, 9]. Other sources
-            keep their colours; section 3.2 changes brightness and contrast of any.
+        photometric_operations: Number of distinct photometric operations on every source that undergoes them, in
+            [0, 9].
+        photometric_sources: Which sources undergo them: ``"textures"``, or ``"all"``, as in section 3.2. Other sources
+            than textures are parts of the products themselves, whose colours tell what is normal.
         grid_cells: Cells per side of the grid whose cells are shuffled.
         colour_jitter: Largest relative change of brightness and saturation of all training images, in [0, 1].
 
@@ -77,6 +80,7 @@ class SimulationOptions(Options):
     minimum_area: int = number(49, f"[1, {REFERENCE_SIZE**2 // 4}]")
     minimum_change: float = number(0.0, "[0, 1)")
     photometric_operations: int = number(3, f"[0, {PHOTOMETRIC_OPERATIONS}]")
+    photometric_sources: PhotometricSources = choice("textures", get_args(PhotometricSources))
     grid_cells: int = number(8, f"[2, {REFERENCE_SIZE}]")
     colour_jitter: float = number(0.1, "[0, 1]")
 

@@ -1,4 +1,4 @@
-"""Random photometric operations on batches, as DRAEM applies them to its texture sources (paper section 3.2, [34])."""
+"""Random photometric operations on sources of simulated anomalies, those of DRAEM (paper section 3.2, [34])."""
 
 from __future__ import annotations
 

@@ -233,13 +233,19 @@ class AnomalySimulator(nn.Module):
         self, kind: AnomalyKind, places: list[int], images: Tensor, others: Tensor, generator: torch.Generator | None
     ) -> Iterable[Tensor]:
         """Source images (3, H, W) of one kind for the images at the given places of the batch."""
+        sources: Iterable[Tensor]
         if kind == "logical":
-            return self._turn_some([others[place] for place in places], generator)
-        if kind == "shuffled":
-            return shuffled_grid(torch.stack([images[place] for place in places]), self.options.grid_cells, generator)
-        size = (images.shape[2], images.shape[3])
-        textures = self._texture_bank().sample(len(places), size, generator, images.device)
-        return random_photometric(textures, self.options.photometric_operations, generator)
+            sources = self._turn_some([others[place] for place in places], generator)
+        elif kind == "shuffled":
+            sources = shuffled_grid(
+                torch.stack([images[place] for place in places]), self.options.grid_cells, generator
+            )
+        else:
+            size = (images.shape[2], images.shape[3])
+            sources = self._texture_bank().sample(len(places), size, generator, images.device)
+        if kind == "texture" or self.options.photometric_sources == "all":
+            return random_photometric(torch.stack(list(sources)), self.options.photometric_operations, generator)
+        return sources
 
     def _turn_some(self, images: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
         """Turn some of the images (3, H, W)."""

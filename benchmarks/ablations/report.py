@@ -85,6 +85,17 @@ def of_matrix(rows: list[dict[str, str]], matrix: dict[str, Any]) -> list[dict[s
     return [row for row in rows if expected.get(row["model"]) == row["schedule"]]
 
 
+def in_common(base: dict[str, Any], group: str = "") -> list[str]:
+    """Name the options that all rows have, as command lines do."""
+    named = []
+    for name, value in base.items():
+        if isinstance(value, dict):
+            named += in_common(value, f"{group}{name}.")
+        else:
+            named.append(f"`{group}{name}` {value}")
+    return named
+
+
 def report(every: list[dict[str, str]], entries: list[dict[str, Any]], matrix: dict[str, Any], path: Path) -> None:
     """Write the tables as the paper prints them, and the differences on each data set.
 
@@ -96,7 +107,8 @@ def report(every: list[dict[str, str]], entries: list[dict[str, Any]], matrix: d
     """
     options = {model["name"]: model["init_args"] for model in matrix["models"]}
     full = next(model for model in matrix["models"] if model["name"] == FULL)
-    lines = [f"Image AUROC, {schedule(full, tuple(matrix['image_size']))}.", ""]
+    trained = schedule(full, tuple(matrix["image_size"]))
+    lines = [f"Image AUROC, {trained}; all rows with {', '.join(in_common(matrix['base']))}.", ""]
     for table in dict.fromkeys(entry["table"] for entry in entries):
         lines += printed(table, entries, every, options)
     for data, category in dict.fromkeys((row["data"], row["category"]) for row in every):

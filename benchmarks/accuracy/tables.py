@@ -16,7 +16,7 @@ from benchmarks.accuracy.table_layout import (
 
 SHORT, PAPERS = f"6 epochs + 1000{TEXTURES}", f"40 epochs + 3500{TEXTURES}"
 # what tables call a model, and its name in the file
-PAPERS_NETWORK = {f"paper's{TEXTURES}": "SLSG Lite0", f"paper's, random weights{TEXTURES}": "SLSG"}
+PAPERS_NETWORK = {"SLSG, EfficientNet-Lite0": "SLSG Lite0", "SLSG, ResNet-18, random weights": "SLSG"}
 
 BOTTLE, TRANSISTOR, TOOTHBRUSH = (
     Data(f"MVTec {category}", "MVTecAD", category) for category in ("bottle", "transistor", "toothbrush")

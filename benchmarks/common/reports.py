@@ -14,13 +14,6 @@ from benchmarks.accuracy.suite import SUITES, read_suite
 from benchmarks.accuracy.suite_report import suite_report
 from benchmarks.common.paths import RESULTS
 
-# files of rows, and the matrix that made them
-ABLATIONS = {
-    "ablations": MATRIX,
-    "ablations_juice_bottle": MATRIX.with_name("juice_bottle.yaml"),
-    "ablations_pretraining": MATRIX.with_name("pretraining.yaml"),
-}
-
 
 def write_reports(folder: Path) -> None:
     """Write them into a folder; with bars, those beside the suites' tables."""
@@ -29,8 +22,7 @@ def write_reports(folder: Path) -> None:
     matrix = read_matrix(SUITE_MODELS)
     for name in SUITES:
         suite_report(read_suite(name), matrix, rows, folder / f"accuracy_{name}.md")
-    for stem, matrix in ABLATIONS.items():
-        write_report(matrix, Rows(RESULTS / f"{stem}.csv"), folder / f"{stem}.md")
+    write_report(MATRIX, Rows(RESULTS / "ablations.csv"), folder / "ablations.md")
 
 
 if __name__ == "__main__":

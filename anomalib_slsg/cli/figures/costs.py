@@ -55,11 +55,8 @@ def _median(network: nn.Module, image: Tensor, batch: int) -> float:
 
 
 def _parameters(network: SlsgModel) -> int:
-    """Count what inference needs: SegNet without its auxiliary head, and normality's backbone."""
-    parts: list[nn.Module] = []
-    if network.segments:
-        parts += [network.seg_net.encoder, network.seg_net.sg_block, network.seg_net.decoder]
-        parts += [] if network.seg_net.squeeze is None else [network.seg_net.squeeze]
+    """Count those of SegNet, its auxiliary head among them, and of normality's backbone."""
+    parts: list[nn.Module] = [network.seg_net] if network.segments else []
     if network.normality is not None:
         parts.append(network.normality.backbone)
     return sum(parameter.numel() for part in parts for parameter in part.parameters())

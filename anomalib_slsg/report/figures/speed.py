@@ -15,7 +15,8 @@ PAPER = {
     "multiply-accumulates, 10⁹": "23",
 }
 CAPTION = (
-    "Section 4.8. Inference of {name} in PyTorch on {device}, median times, beside the paper's figures. The paper "
+    "Section 4.8. Inference of {name} in PyTorch on {device}, median times, beside the paper's figures. The "
+    "auxiliary head, which only training needs, counts among the parameters. The paper "
     "calls its parameters MB and its multiply-accumulates GFlops."
 )
 LINE = 5.0  # millimetres

@@ -38,23 +38,34 @@ def test_every_ablation_is_trained_once_after_the_full_method() -> None:
     assert by_name["table4_patch8_ratio60"]["pretraining"] == {"epochs": 3, "mask_ratio": 0.6}
 
 
-def test_ablations_of_juice_bottle_share_a_pre_training(tmp_path: Path) -> None:
-    """It takes the paper's 40 epochs; a row that pre-trains otherwise belongs to Table 4, which is not run there."""
+def test_ablations_share_a_pre_training_for_each_seed_and_data_set(tmp_path: Path) -> None:
     from benchmarks.ablations.run import MATRIX, PAPERS_FIGURES, with_ablations
     from benchmarks.accuracy.jobs import AccuracyJobs
     from benchmarks.accuracy.matrix import read_matrix
     from benchmarks.accuracy.rows import Rows
 
     entries = [entry for entry in yaml.safe_load(PAPERS_FIGURES.read_text()) if entry["table"] != 4]
-    matrix = with_ablations(read_matrix(MATRIX.with_name("juice_bottle.yaml")), entries)
+    matrix = with_ablations(read_matrix(MATRIX), entries)
     jobs = AccuracyJobs(Rows(tmp_path / "rows.csv"), tmp_path, tmp_path).generate_jobs(matrix)
-    files = {(job.key["seed"], job.model["init_args"]["pretraining"]["checkpoint"]) for job in jobs}
-    assert len(jobs) == 2 * len({entry["config"] for entry in entries})
-    assert [seed for seed, _ in sorted(files)] == ["1", "2"]
+    files: dict[str, set[tuple[str, str]]] = {}
+    for job in jobs:
+        places = files.setdefault(job.model["init_args"]["pretraining"]["checkpoint"], set())
+        places.add((job.key["category"], job.key["seed"]))
+    assert len(jobs) == 4 * len({entry["config"] for entry in entries})
+    shared = sorted(place for places in files.values() for place in places)
+    assert shared == [(data, seed) for data in ("bottle", "connector_board") for seed in ("1", "2")]
     assert {job.key["schedule"] for job in jobs} == {
-        "128 px, 40 epochs + 1000, procedural textures",
-        "128 px, 40 epochs + 1000",
+        "128 px, 3 epochs + 450, procedural textures",
+        "128 px, 3 epochs + 450",
     }
+
+
+def test_options_that_all_rows_have_in_common_are_named() -> None:
+    from benchmarks.ablations.report import in_common
+
+    base = {"backbone": "resnet18", "network": {"decoder_channels": [8, 4]}, "simulation": {"minimum_change": 0.05}}
+    named = ["`backbone` resnet18", "`network.decoder_channels` [8, 4]", "`simulation.minimum_change` 0.05"]
+    assert in_common(base) == named
 
 
 def _row(model: str, seed: int, value: float) -> dict[str, str]:

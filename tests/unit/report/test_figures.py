@@ -18,7 +18,7 @@ from anomalib_slsg.report.figures.neighbours import Edges, Graph, draw_neighbour
 from anomalib_slsg.report.figures.reconstructions import draw_reconstructions
 from anomalib_slsg.report.figures.simulation import draw_simulation
 from anomalib_slsg.report.figures.speed import PAPER, draw_speed, speed_table
-from anomalib_slsg.report.figures.thresholds import better_in_both, draw_thresholds
+from anomalib_slsg.report.figures.thresholds import ahead, draw_thresholds
 from anomalib_slsg.report.figures.types_of_anomaly import draw_types
 from anomalib_slsg.simulation import AnomalySimulator, SimulationOptions
 
@@ -213,7 +213,7 @@ def test_losses_and_reconstructions_are_labelled(images: torch.Tensor, examples:
         assert text in words(figure)
 
 
-def test_thresholds_fill_where_one_is_better_in_both() -> None:
+def test_thresholds_fill_where_one_is_ahead() -> None:
     good, bad = (
         SPROPoints(np.array([0.8, low, -np.inf]), np.array([0, fpr, 1]), np.array([0, spro, 1]))
         for low, fpr, spro in ((0.2, 0.1, 0.9), (0.4, 0.5, 0.3))
@@ -225,12 +225,12 @@ def test_thresholds_fill_where_one_is_better_in_both() -> None:
     assert at[0.5] == (0.9, 0.1)  # between the scores 0.8 and 0.2
     assert at[0.9] == (0.0, 0.0)
     assert at[0.1] == (1.0, 1.0)
-    assert "SLSG is better in both over 40% of the thresholds, PaDiM over 0%" in words(figure)
+    assert "no worse in the other; SLSG over 40% of the thresholds, PaDiM over 0%" in words(figure)
     assert "SLSG FPR 0.1000, sPRO 0.900" in words(figure)
-    assert [text in words(figure) for text in ("threshold", "rate", "SLSG better in both")] == [True] * 3
-    assert "better" not in words(draw_thresholds({"SLSG": good}))
+    assert [text in words(figure) for text in ("threshold", "rate", "SLSG ahead")] == [True] * 3
+    assert "ahead" not in words(draw_thresholds({"SLSG": good}))
     same = np.array([0.1]), np.array([0.2])
-    assert not better_in_both(same, same).any()
+    assert not ahead(same, same).any()
 
 
 def test_speed_stands_beside_the_paper() -> None:

@@ -47,6 +47,23 @@ def test_superimpose_is_equation_1() -> None:
     torch.testing.assert_close(superimpose(image, source, mask, delta), expected)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_sources_that_undergo_photometric_operations(kind: AnomalyKind) -> None:
+    """Section 3.2 changes brightness and contrast of any source; by default, only textures change."""
+    images, others = batch()
+    options = replace(WHOLE, photometric_operations=0)
+    plain, textures, every = (
+        AnomalySimulator(chosen)(images, others, seeded(), kind).source
+        for chosen in (
+            options,
+            replace(options, photometric_operations=3),
+            replace(options, photometric_operations=3, photometric_sources="all"),
+        )
+    )
+    assert all(torch.equal(one, other) for one, other in zip(plain, textures, strict=True)) == (kind != "texture")
+    assert not any(torch.equal(one, other) for one, other in zip(plain, every, strict=True))
+
+
 @pytest.mark.parametrize("noise", ["perlin", "rectangle"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_change_inside_the_mask_only(kind: AnomalyKind, noise: NoiseKind) -> None:
