@@ -60,6 +60,8 @@ class TimeBudget(Callback):
         a_step = (self._ends[-1] - self._ends[0]) / timed + self._after_an_epoch / max(1, trainer.num_training_batches)
         left = max(0.0, self._deadline - time.monotonic() - self._afterwards)
         iterations = min(self._most, trainer.global_step + int(left / a_step))
+        if pl_module.model.normality is None or not pl_module.model.normality.fitted:
+            iterations = max(iterations, LEAST_ITERATIONS)  # nothing else would judge images
         if iterations < LEAST_ITERATIONS:
             leave_out_segnet(pl_module)
             iterations = trainer.global_step

@@ -44,7 +44,7 @@ def find_data(folder: Path) -> Images:
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it has no images of good parts, a single one, or none that can be told from bad ones.
+        ValueError: If it has too few images of good parts, none that can be told from bad ones, or none to test with.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder '{folder}' does not exist")
@@ -78,23 +78,26 @@ def good_images(folder: Path, test_share: float = 0.0) -> AnomalibDataModule:
         test_share: Share of them that is for testing.
 
     Raises:
-        ValueError: If it has fewer than two images.
+        ValueError: If it has fewer than two images, or three where some are for testing.
     """
-    _check(folder)
+    _check(folder, 3 if test_share else 2)
     name = folder.resolve().name
     modes: dict[str, Any] = {"test_split_mode": "none", "val_split_mode": "none"}
     datamodule = Folder(name, folder.resolve(), seed=SEED, num_workers=0, **modes)
     datamodule.setup()
     if test_share:
-        datamodule.train_data, datamodule.test_data = random_split(datamodule.train_data, test_share, seed=SEED)
+        share = max(test_share, 1 / len(datamodule.train_data))  # one at the least
+        datamodule.train_data, datamodule.test_data = random_split(datamodule.train_data, share, seed=SEED)
     return datamodule
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path, least: int = 2) -> None:
     images = list_images(folder) if folder.is_dir() else []
-    if len(images) < 2:
-        found = "no images" if not images else f"a single image ('{images[0].name}')"
-        raise ValueError(f"'{folder}' has {found}, at least two are needed: {EXPECTED}")
+    if len(images) < least:
+        names = " and ".join(f"'{image.name}'" for image in images)
+        found = ("no images", f"a single image ({names})", f"two images ({names})")[len(images)]
+        needed = "two are needed" if least == 2 else "two are needed and a third to test with"
+        raise ValueError(f"'{folder}' has {found}, at least {needed}: {EXPECTED}")
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -104,6 +107,8 @@ def _folders(folder: Path) -> list[Path]:
 def _described(datamodule: AnomalibDataModule, kind: str) -> Images:
     samples = datamodule.test_data.samples
     test = {Path(path): bool(label) for path, label in zip(samples["image_path"], samples["label_index"])}
+    if not test:
+        raise ValueError(f"{kind} has no images to test with, which its folder 'test' should have in folders")
     bad = sum(test.values())
     sentence = (
         f"Found {kind}: {len(datamodule.train_data)} good images to learn from, {len(test) - bad} good and {bad} bad "

@@ -49,7 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(given: list[str]) -> Namespace:
-    """Read the command line; but for ``train``, whose options are the model's, that loads no library."""
+    """Read the command line; but for ``train``, whose options are the model's, that loads no library.
+
+    Returns:
+        The options; those of the subcommand have ``given``, without defaults, besides.
+    """
     parser = ArgumentParser(prog="slsg", description="Anomaly detection that learns from images of good parts.")
     commands = parser.add_subcommands()
     for name, (module, description) in COMMANDS.items():
@@ -59,7 +63,9 @@ def _parse(given: list[str]) -> Namespace:
         commands.add_subcommand(name, subparser, help=description)
     for name, (_, description) in OTHERS.items():
         commands.add_subcommand(name, ArgumentParser(description=description), help=description)
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    options[options.subcommand].given = parser.parse_args(given, defaults=False)[options.subcommand]
+    return options
 
 
 def _run(options: Namespace) -> int:

@@ -65,12 +65,14 @@ def run(options: Namespace) -> int:
     from anomalib_slsg.cli.report import describe_run
     from anomalib_slsg.cli.run_progress import RunProgress
     from anomalib_slsg.cli.training_images import TrainingImagesLook
-    from anomalib_slsg.data.training_images import kept_for_calibration
+    from anomalib_slsg.data.training_images import NO_PROMISE, kept_for_calibration
     from anomalib_slsg.options import plain
     from anomalib_slsg.report.html import write_report
 
-    if options.schedule is not None and options.minutes is not None:
-        raise ValueError("--minutes and --schedule contradict each other; give one of them")
+    steps_given = options.given.get("model.optimizer.iterations") is not None
+    if options.minutes is not None and (options.schedule is not None or steps_given):
+        length = "--model.optimizer.iterations" if options.schedule is None else "--schedule"
+        raise ValueError(f"--minutes and {length} contradict each other; give one of them")
     minutes = check_number("--minutes", MINUTES if options.minutes is None else options.minutes, "[0, inf)")
     check_number("--false_alarm_rate", options.false_alarm_rate, "(0, 0.5]")
     model = make_model(options, minutes)
@@ -79,7 +81,7 @@ def run(options: Namespace) -> int:
     state: Path | None = options.ckpt_path
     wanted = options.output or Path("results") / options.folder.resolve().name
     output = new_folder(wanted) if state is None else _folder_of(state)
-    by_time = options.schedule is None and model.options.optimizer.iterations == SCHEDULES["paper"][1]
+    by_time = options.schedule is None and not steps_given and minutes > 0
     budget = TimeBudget(start + 60 * minutes, len(images.test)) if by_time else None
     look = TrainingImagesLook()
     engine = Engine(
@@ -92,7 +94,7 @@ def run(options: Namespace) -> int:
     kept = len(kept_for_calibration(len(images.datamodule.train_data))) if promises else 0
     print(
         f"Training {_length(model, minutes if by_time else None)}; {kept} good image{' is' if kept == 1 else 's are'} "
-        "kept for the threshold."
+        f"kept for the threshold{'' if kept or not promises else f', {NO_PROMISE}'}."
     )
     checkpoint = _fit(engine, model, images.datamodule, output, state)
     look.write(output, checkpoint)
@@ -121,7 +123,7 @@ LEFT_OUT = "There was no time for SegNet, so normality judges alone; give more -
 
 
 def make_model(options: Namespace, minutes: float) -> "Slsg":
-    """Make the model; options of it that are not the defaults win over those of the schedule.
+    """Make the model; options of it that were given win over those of the schedule.
 
     Args:
         options: Those of the command line.
@@ -137,18 +139,17 @@ def make_model(options: Namespace, minutes: float) -> "Slsg":
     from anomalib_slsg.training.optimizer import OptimizerOptions
 
     epochs, iterations = SCHEDULES.get(options.schedule, (0, SCHEDULES["paper"][1] if minutes > 0 else 0))
-    given: dict[str, Any] = options.model.as_dict()
+    chosen: dict[str, Any] = options.model.as_dict()
     scheduled = (
         ("pretraining", PretrainingOptions, {"epochs": epochs}),
         ("optimizer", OptimizerOptions, {"iterations": iterations}),
         ("calibration", CalibrationOptions, {"false_alarm_rate": options.false_alarm_rate}),
     )
     for name, kind, values in scheduled:
-        group, default = as_options(kind, given[name]), kind()
-        free = {field: value for field, value in values.items() if getattr(group, field) == getattr(default, field)}
-        given[name] = dataclasses.replace(group, **free)
-    given["seed"] = 0 if given["seed"] is None else given["seed"]
-    return Slsg(**given, image_size=options.image_size, visualizer=False)
+        free = {field: value for field, value in values.items() if f"model.{name}.{field}" not in options.given}
+        chosen[name] = dataclasses.replace(as_options(kind, chosen[name]), **free)
+    chosen["seed"] = 0 if chosen["seed"] is None else chosen["seed"]
+    return Slsg(**chosen, image_size=options.image_size, visualizer=False)
 
 
 def _fit(engine: "Engine", model: "Slsg", datamodule: "AnomalibDataModule", output: Path, state: Path | None) -> Path:

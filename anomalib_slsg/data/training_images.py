@@ -112,6 +112,14 @@ def kept_for_calibration(number: int) -> list[int]:
     return torch.cat(chosen)[:count].tolist()
 
 
+def images_that_keep(kept: int) -> int:
+    """Tell how many images there have to be for so many of them to be kept for calibration, at least one."""
+    return 10 * kept if kept > LEAST_KEPT else min(10 * kept, ENOUGH_IMAGES)
+
+
+NO_PROMISE = f"so no rate of false alarms is promised: that takes {images_that_keep(1)} good images to learn from"
+
+
 @contextmanager
 def stand_in(
     datamodule: AnomalibDataModule,

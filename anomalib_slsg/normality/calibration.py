@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from anomalib_slsg.data.training_images import images_that_keep
 from anomalib_slsg.normality.measure import Learnt, log_odds, usual
 from anomalib_slsg.utils.processes import share_buffers
 
@@ -71,8 +72,7 @@ class Calibration(Learnt):
         segnet = verdict.segnet
         if self.fitted:  # in the units that normality's opinion has
             segnet = log_odds(segnet, self.segnet_median, self.segnet_spread)
-        excess = segnet.clamp(min=LEAST_EXCESS).expm1().log()
-        return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, verdict.normality), verdict.normality)
+        return _with_excess(verdict.normality, segnet)
 
     @torch.no_grad()
     def fit(self, verdicts: Iterable[Verdict], false_alarm_rate: float) -> None:
@@ -87,10 +87,12 @@ class Calibration(Learnt):
         pixels = torch.cat([each.pixels.flatten(1).amax(dim=1) for each in batches])
         segnet = _joined([each.segnet for each in batches])
         normality = _joined([each.normality for each in batches])
-        if segnet is not None:
-            self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
         self.kept_pixels = pixels.sort().values
         self.of_each = self.join(Verdict(segnet, normality, pixels))
+        if segnet is not None:
+            self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
+            if normality is not None:
+                self.of_each = _with_excess(normality, _by_the_others(segnet))
         self.kept_images = self.of_each.sort().values
         self.false_alarm_rate.fill_(false_alarm_rate)
         index = conformal_index(len(pixels), false_alarm_rate)
@@ -121,13 +123,32 @@ class Calibration(Learnt):
             return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm ({number} were kept)."
         return (
             f"{number} kept images support no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the "
-            f"highest of their scores; {rate:.1%} takes {10 * math.ceil(1 / rate - 1 - 1e-6)} training images."
+            f"highest of their scores; {rate:.1%} takes {images_that_keep(fewest_kept(rate))} training images."
         )
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     given = [part for part in parts if part is not None]
     return torch.cat(given) if given else None
+
+
+def _with_excess(normality: Tensor, segnet: Tensor) -> Tensor:
+    """Add to normality's odds by how much SegNet's exceed even ones; all are log odds of shape (B,)."""
+    excess = segnet.clamp(min=LEAST_EXCESS).expm1().log()
+    return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, normality), normality)
+
+
+def _by_the_others(segnet: Tensor) -> Tensor:
+    """SegNet's log odds (B,) of kept images in the spread of the others, as those of new images will be.
+
+    In a spread that an image itself has widened it would seem more usual than a new one, and the threshold would be
+    too low.
+    """
+    if len(segnet) == 1:
+        return torch.zeros_like(segnet)
+    others = [segnet[torch.arange(len(segnet), device=segnet.device) != place] for place in range(len(segnet))]
+    median, spread = zip(*(usual(each, LEAST_SPREAD) for each in others), strict=True)
+    return log_odds(segnet, torch.stack(median), torch.stack(spread))
 
 
 def conformal_index(number: int, rate: float) -> int:
@@ -144,6 +165,11 @@ def conformal_index(number: int, rate: float) -> int:
         Index of the threshold among the ascending scores; that of the highest where so few support no such rate.
     """
     return min(number, math.ceil((1 - rate) * (number + 1) - 1e-9)) - 1
+
+
+def fewest_kept(rate: float) -> int:
+    """Tell how many normal scores support a rate of false alarms, in (0, 1)."""
+    return math.ceil(round(1 / rate, 3)) - 1
 
 
 def supported_rate(number: int) -> float:

@@ -13,6 +13,7 @@ from anomalib_slsg.simulation.perlin import rotate
 TURNS = 8  # of an image, where objects lie at any angle
 FEWEST_IMAGES = 10  # that tell which poses are normal
 CONFIDENCE = 2.0  # standard errors by which a pose has to gain
+LIKENESS = 1.0  # standard deviations of normal images' likelihood by which posed ones may be less likely
 
 Variation = Callable[[Tensor, torch.Generator], Iterator[Tensor]]
 
@@ -82,8 +83,9 @@ TIMES = {"mirrored": 3, "turned": TURNS}
 def normal_pose(features: Tensor, tried: dict[str, Posed], scale: Tensor) -> str | None:
     """Find the poses that are as normal as the training images' own.
 
-    Normal images that are held out are likelier where the others were fitted to in these poses, too. Poses in which
-    objects are never photographed make them less likely: room is made for what does not happen.
+    Normal images that are held out are as likely in these poses as they are, and likelier where the others were fitted
+    to in these poses, too. Where objects are never photographed in them, they are far less likely. That the fit gains
+    is not enough: a few images gain by any more of them, since most places show what looks the same in all poses.
 
     Args:
         features: Those of normal images, of shape (B, C, H, W).
@@ -96,16 +98,19 @@ def normal_pose(features: Tensor, tried: dict[str, Posed], scale: Tensor) -> str
     if len(features) < FEWEST_IMAGES:
         return None
 
-    def likelihoods(posed: Posed | None) -> Tensor:
+    def likelihoods(fitted: Posed | None, *groups: Tensor) -> list[Tensor]:
         def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
-            return Gaussian.fit(in_all_poses(features, posed, rest), scale, number=1).log_likelihoods
+            return Gaussian.fit(in_all_poses(features, fitted, rest), scale, number=1).log_likelihoods
 
-        return cross_fold_scores(MOST_FOLDS, learn, features)[0]
+        return cross_fold_scores(MOST_FOLDS, learn, *groups)
 
-    plain = likelihoods(None)
+    plain, *as_posed = likelihoods(None, features, *(posed.features for posed in tried.values()))
+    least = plain.mean() - LIKENESS * plain.std()
     best, most = None, 0.0
-    for name, posed in tried.items():
-        gain = likelihoods(posed) - plain
+    for (name, posed), found in zip(tried.items(), as_posed, strict=True):
+        if found.mean() < least:
+            continue
+        gain = likelihoods(posed, features)[0] - plain
         mean = gain.mean().item()
         if mean > max(most, CONFIDENCE * gain.std().item() / len(gain) ** 0.5):
             best, most = name, mean

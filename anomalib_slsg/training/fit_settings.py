@@ -12,7 +12,7 @@ import torch
 from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from anomalib_slsg.data.training_images import kept_for_calibration, stand_in
+from anomalib_slsg.data.training_images import NO_PROMISE, kept_for_calibration, stand_in
 from anomalib_slsg.data.training_order import TrainingOrder
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 from anomalib_slsg.training.checkpoint_io import keep_checkpoints_whole
@@ -162,6 +162,8 @@ class FitSettings(Callback):
             datamodule.train_batch_size = self._options.batch_size
         number = len(datamodule.train_data)
         kept = kept_for_calibration(number) if self._calibrates else ()
+        if self._calibrates and not kept:
+            logger.info("No image is kept for calibration, %s; there are %d.", NO_PROMISE, number)
         repeat = repetitions(trainer, number - len(kept), datamodule.train_batch_size)
         make_order = partial(
             TrainingOrder,

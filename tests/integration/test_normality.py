@@ -101,6 +101,16 @@ def test_one_image_is_not_enough(
     assert "There is one training image. Logical anomalies, which mix two, are left out" in caplog.text
 
 
+def test_alone_one_image_is_an_error(
+    make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", folder_tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "only.png").symlink_to(next((folder_tree / "good").iterdir()))
+    model = make_model(optimizer=OptimizerOptions(iterations=0))
+    with pytest.raises(ValueError, match=r"normality alone, without SegNet .* needs two normal images"):
+        make_engine(tmp_path / "results", logger=False).fit(model, make_folder(normal_dir=tmp_path / "good"))
+
+
 def test_alone_it_is_a_whole_model(
     make_model: "MakeModel",
     make_engine: "MakeEngine",

@@ -116,11 +116,15 @@ def test_anomalies_fail_where_that_is_asked_for_and_nothing_is_overwritten(
         (["train", "nowhere"], "the folder 'nowhere' does not exist"),
         (["train", "empty"], "'empty' has no images"),
         (["train", "single"], "'single' has a single image ('000.png')"),
+        (["train", "pair"], "'pair' has two images ('000.png' and '001.png'), at least two are needed and a third to"),
+        (["train", "untested"], "a tree of MVTec AD's format has no images to test with"),
         (["train", "unnamed"], "none is called 'good'"),
         (["train", "broken", "--minutes", "0", *TINY], "broken/good/cut.png"),
         (["train", "single", "--false_alarm_rate", "0.7"], "--false_alarm_rate must lie in (0, 0.5]"),
         (["train", "unnamed/line A", *DIVERGING, *TINY], "the training has diverged"),
         (["train", "broken", "--minutes", "-1"], "--minutes must lie in [0, inf)"),
+        (["train", "broken", "--minutes", "9", "--schedule", "short"], "--minutes and --schedule contradict"),
+        (["train", "broken", "--minutes", "9", "--model.optimizer.iterations", "3500"], "contradict each other"),
         (["train", "broken", "--image_size", "33"], "multiple"),
         (["train", "unnamed/line A", "--ckpt_path", "text.ckpt"], "'text.ckpt' is not what a stopped 'slsg train' has"),
         (["export", "{image}", "--format", "onnx"], "is no checkpoint"),
@@ -150,6 +154,9 @@ def test_bad_input_is_one_line(
         (folder / name).write_text("no model")
     image = folder_tree / "bad" / "000.png"
     copy_images(folder_tree / "bad", folder / "single", ["000.png"])
+    copy_images(folder_tree / "bad", folder / "pair", ["000.png", "001.png"])
+    copy_images(folder_tree / "bad", folder / "untested" / "train" / "good")
+    (folder / "untested" / "test").mkdir()
     copy_images(folder_tree / "bad", folder / "unnamed" / "line A")
     copy_images(folder_tree / "good", folder / "broken" / "good")
     (folder / "broken" / "good" / "cut.png").write_bytes(image.read_bytes()[:999])
@@ -233,8 +240,30 @@ def test_where_there_is_no_time_normality_judges_alone(
     assert "places" in image.opinions
 
 
-def test_the_users_own_length_wins(mvtec_loco_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_where_nothing_else_judges_segnet_gets_the_least_of_time(
+    folder_tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomalib_slsg.cli.budget.LEAST_ITERATIONS", 7)
+    alone = ("--model.normality.measures", "[]")
+    assert run("train", folder_tree / "good", "--minutes", "0.01", "--output", "out", *alone, *TINY) == 0
+    (image,) = read_scores(folder / "out")
+    assert image.opinions.keys() == {"SegNet"}
+
+
+def test_three_images_are_enough_and_promise_nothing(
+    folder_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy_images(folder_tree / "good", folder / "few", ["000.png", "001.png", "002.png"])
+    assert run("train", "few", "--minutes", "0", *TINY) == 0
+    output = capfd.readouterr().out
+    assert "2 good images to learn from, 1 good and 0 bad ones to test with" in output
+    assert "so no rate of false alarms is promised: that takes 10 good images to learn from" in output
+    assert len(read_scores(folder / "results" / "few")) == 1
+
+
+def test_the_users_own_options_win(mvtec_loco_tree: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     own = ("--model.pretraining.epochs", "1", "--model.optimizer.iterations", "2")
+    own += ("--model.calibration.false_alarm_rate", "0.05", "--false_alarm_rate", "0.2")  # which 0.05 is by default
     assert run("train", mvtec_loco_tree / "part", "--schedule", "paper", "--output", "out", *own, *TINY) == 0
     output = capfd.readouterr().out
     assert "MVTec LOCO" in output

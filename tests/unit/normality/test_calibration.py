@@ -26,14 +26,14 @@ def test_the_threshold_is_the_conformal_quantile(number: int, rate: float, below
 def test_new_normal_images_raise_no_more_alarms_than_promised(opinions: tuple[str, ...]) -> None:
     alarms: list[float] = []
     marked: list[float] = []
-    for seed in range(200):
+    for seed in range(400):
         calibration = Calibration()
         calibration.fit([_verdict(10, seed, opinions), _verdict(9, 1000 + seed, opinions)], false_alarm_rate=0.1)
-        new = _verdict(50, 2000 + seed, opinions)
+        new = _verdict(200, 2000 + seed, opinions)
         alarms += (calibration.join(new) - calibration.image_shift > 0).float().tolist()
         marked += (new.pixels.flatten(1).amax(dim=1) - calibration.pixel_shift > 0).float().tolist()
     for found in (alarms, marked):
-        assert 0.07 < sum(found) / len(found) < 0.115  # the promise, and nothing wasted
+        assert 0.085 < sum(found) / len(found) < 0.105  # the promise, and nothing wasted
 
 
 def test_an_opinion_that_varies_much_counts_for_little() -> None:
@@ -121,6 +121,8 @@ def test_the_card_says_what_the_promise_rests_on() -> None:
         (19, 0.05, "At 0.5, 5.0% of normal images or fewer are expected to raise an alarm (19 were kept)."),
         (10, 0.05, "10 kept images support no rate of false alarms below 9.1%, so 0.5 is the highest of their scores;"),
         (10, 0.05, "5.0% takes 190 training images."),
+        (3, 0.1, "10.0% takes 40 training images."),  # of which ten are kept
+        (10, 0.01, "1.0% takes 990 training images."),
     ],
 )
 def test_one_line_says_what_is_promised(number: int, rate: float, said: str) -> None:

@@ -75,6 +75,16 @@ def test_held_out_images_tell_which_poses_are_normal(
     torch.testing.assert_close(found.posed.fine[: 3 * 40].sum(dim=(1, 2, 3)), sums, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("number", [12, 30])
+def test_a_few_images_of_a_part_on_a_wide_background_are_not_normal_when_mirrored(number: int) -> None:
+    """Most places look the same in all poses, and a fit of so few images gains there by any more of them."""
+    generator = torch.Generator().manual_seed(0)
+    images = 0.4 + 0.05 * torch.randn(number, 3, SIDE, SIDE, generator=generator)
+    images[:, :, :4, 4:8] += 0.2
+    found = describe(NormalImages(_Photographs(images), ImageBatch.collate), _features, generator)
+    assert found.posed is None
+
+
 def test_few_images_tell_nothing() -> None:
     images = NormalImages(_Photographs(_products(9, "turned")), ImageBatch.collate)
     assert describe(images, _features, torch.Generator().manual_seed(0)).posed is None
