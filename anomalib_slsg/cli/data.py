@@ -96,8 +96,8 @@ def _check(folder: Path, least: int = 2) -> None:
     if len(images) < least:
         names = " and ".join(f"'{image.name}'" for image in images)
         found = ("no images", f"a single image ({names})", f"two images ({names})")[len(images)]
-        needed = "two are needed" if least == 2 else "two are needed and a third to test with"
-        raise ValueError(f"'{folder}' has {found}, at least {needed}: {EXPECTED}")
+        third = " and a third to test with" if least == 3 else ""
+        raise ValueError(f"'{folder}' has {found}, at least two are needed{third}: {EXPECTED}")
 
 
 def _folders(folder: Path) -> list[Path]:

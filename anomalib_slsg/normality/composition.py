@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from anomalib_slsg.normality.folds import BLOCKS, cross_fold_scores
 from anomalib_slsg.normality.gaussian import Gaussian, covariance_of_changes
@@ -59,7 +59,7 @@ class Composition(Measure):
             unchanged: Those of the same images before, of shape (B', C, H, W).
             posed: Those in further poses that are normal; none if left out.
         """
-        words = _Words.learn(in_all_poses(features, posed))
+        words = _Words.learn(features, *([] if posed is None else [posed.features]))
         shares = words.shares_in_parts(features)
         further = posed and Posed(words.shares_in_parts(posed.features), posed.image)
         normal_shares = in_all_poses(shares, further)
@@ -104,16 +104,22 @@ class _Words(NamedTuple):
     temperature: Tensor  # (1,)
 
     @classmethod
-    def learn(cls, features: Tensor) -> "_Words":
-        """Find the centres of the cells of ``features`` (B, C, H, W)."""
-        cells = features.permute(0, 2, 3, 1).flatten(0, 2)
+    def learn(cls, *features: Tensor) -> "_Words":
+        """Find the centres of the cells of features (B, C, H, W), which are drawn from all of them."""
         generator = torch.Generator().manual_seed(0)  # always the same ones, as the chosen channels
-        cells = cells[torch.randperm(len(cells), generator=generator)[:EXAMINED_CELLS].to(cells.device)]
+        counts = [len(each) * each.shape[2] * each.shape[3] for each in features]
+        drawn = torch.randperm(sum(counts), generator=generator)[:EXAMINED_CELLS].to(features[0].device)
+        cells = features[0].new_empty(len(drawn), features[0].shape[1])
+        for each, count, end in zip(features, counts, accumulate(counts), strict=True):
+            inside = (drawn >= end - count) & (drawn < end)
+            image, row, column = torch.unravel_index(drawn[inside] - (end - count), (len(each), *each.shape[2:]))
+            cells[inside] = each[image, :, row, column]
         mean, scale = cells.mean(dim=0), at_least(cells.std(dim=0))
         cells = (cells - mean) / scale
         words = cells[: min(WORDS, max(1, len(cells) // CELLS_OF_A_WORD))]
         for _ in range(ROUNDS):
-            nearest = one_hot(torch.cdist(cells, words).argmin(dim=1), len(words)).to(cells.dtype)
+            nearest = torch.cdist(cells, words).argmin(dim=1, keepdim=True)
+            nearest = (nearest == torch.arange(len(words), device=cells.device)).to(cells.dtype)
             number = nearest.sum(dim=0)[:, None]
             words = torch.where(number > 0, nearest.T @ cells / number.clamp(min=1), words)
         temperature = torch.cdist(cells, words).amin(dim=1).square().mean().clamp(min=torch.finfo(cells.dtype).eps)

@@ -1,7 +1,7 @@
 """Features of training images: as they are, after small changes, and in the poses that are normal. Not in the paper."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -80,36 +80,41 @@ def describe(
         total = len(chosen) + (KINDS + TRIED_POSES * len(POSES)) * len(few)
         task = bar.add_task("Fitting normality", total=total)
 
-        def varied(indices: Tensor, vary: Variation, most: int | None = None) -> list[Features]:
-            """Features of images in each of several variations."""
-            rows = []
+        def varied(
+            indices: Tensor, vary: Variation, number: int, levels_of: Callable[[Tensor], Sequence[Tensor]] = features_of
+        ) -> list[Tensor]:
+            """Levels of features of images, one variation of all of them after the other."""
+            found: list[Tensor] = []
+            done = 0
             for part in images.in_parts(indices):
-                row = []
-                for changed in islice(vary(part, generator), most):
-                    row.append(features_of(changed))
-                    bar.advance(task, len(changed))
-                rows.append(row)
-            return [_joined(variation) for variation in zip(*rows, strict=True)]
+                for place, changed in enumerate(islice(vary(part, generator), number)):
+                    levels = levels_of(changed)
+                    # filled and not joined in the end, when all would be there twice
+                    found = found or [level.new_empty(number, len(indices), *level.shape[1:]) for level in levels]
+                    for level, whole in zip(levels, found, strict=True):
+                        whole[place, done : done + len(part)] = level
+                    bar.advance(task, len(part))
+                done += len(part)
+            return [whole.flatten(0, 1) for whole in found]
 
-        (normal,) = varied(chosen, _unchanged)
-        changed = varied(chosen[few], small_changes)
-        image_of_tried = torch.arange(len(few)).repeat(TRIED_POSES)
-        tried = {
-            name: Posed(_joined(varied(chosen[few], pose, TRIED_POSES)).fine, image_of_tried)
-            for name, pose in POSES.items()
-        }
-        name = normal_pose(normal.fine[few], tried, at_least(normal.fine.std(dim=(0, 2, 3))))
-        if name is not None:
+        def find_pose() -> str | None:
+            image = torch.arange(len(few)).repeat(TRIED_POSES)
+            tried = {
+                name: Posed(varied(chosen[few], pose, TRIED_POSES, lambda posed: [features_of(posed).fine])[0], image)
+                for name, pose in POSES.items()
+            }
+            return normal_pose(normal.fine[few], tried, at_least(normal.fine.std(dim=(0, 2, 3))))
+
+        normal = Features(*varied(chosen, _unchanged, 1))
+        levels = varied(chosen[few], small_changes, KINDS)
+        changed = [Features(*kind) for kind in zip(*(level.split(len(few)) for level in levels), strict=True)]
+        if (name := find_pose()) is not None:
             some = spread_evenly(len(chosen), POSED_IMAGES // TIMES[name])
             bar.update(task, total=total + TIMES[name] * len(some))
-            posed, image_of_posed = _joined(varied(chosen[some], POSES[name])), some.repeat(TIMES[name])
+            posed, image_of_posed = Features(*varied(chosen[some], POSES[name], TIMES[name])), some.repeat(TIMES[name])
             logger.info("Normality: %s images are normal, so %d of them are fitted to, too.", name, len(image_of_posed))
     return Description(normal, few, changed, posed, image_of_posed)
 
 
 def _unchanged(images: Tensor, _generator: torch.Generator) -> Iterator[Tensor]:
     yield images
-
-
-def _joined(parts: Iterable[Features]) -> Features:
-    return Features(*(torch.cat(level) for level in zip(*parts, strict=True)))

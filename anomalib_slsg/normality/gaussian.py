@@ -1,5 +1,6 @@
 """A Gaussian of features at each place, and examples that distances are measured from. Not in the paper."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,12 @@ class Gaussian(NamedTuple):
         triangle = torch.linalg.cholesky(covariance + SHRINKAGE * identity)
         whitening = torch.linalg.solve_triangular(triangle, identity.expand_as(triangle), upper=False)
         return cls(mean, whitening / scale, _most_different((whitening @ deviations).transpose(1, 2), number))
+
+    @classmethod
+    def of_rows(cls, rows: Iterable["Gaussian"]) -> "Gaussian":
+        """Put together what is normal in each row of cells."""
+        mean, whitening, examples = zip(*rows, strict=True)
+        return cls(torch.cat(mean, dim=1), torch.cat(whitening), torch.cat(examples))
 
     def distances(self, features: Tensor) -> Tensor:
         """Measure how far features are from the nearest example.

@@ -45,20 +45,34 @@ class PlaceByPlace(Measure):
         scale = at_least(features.std(dim=(0, 2, 3)))
         if changes is not None:  # images that are all the same vary by these alone
             scale = torch.maximum(scale, LEAST_CHANGE * changes.square().mean(dim=(0, 2, 3)).sqrt())
-        meaningless = None if changes is None else covariance_of_changes(changes, scale, kinds)
+        # a row of cells at a time: all at once, features would be there several times
+        rows = range(features.shape[2])
+        meaningless = [
+            None if changes is None else covariance_of_changes(changes[:, :, [row]], scale, kinds) for row in rows
+        ]
 
-        def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
-            judge = Gaussian.fit(in_all_poses(features, posed, rest), scale, EXAMPLES, meaningless)
-            return lambda images: image_distances(judge.distances(images))
+        def learn(rest: Tensor | None) -> Gaussian:
+            every = (in_all_poses(*_row(features, posed, row), rest) for row in rows)
+            return Gaussian.of_rows(
+                Gaussian.fit(normal, scale, EXAMPLES, least) for normal, least in zip(every, meaningless, strict=True)
+            )
 
-        (unusual,) = cross_fold_scores(min(MOST_FOLDS, len(features)), learn, features)
-        normal = Gaussian.fit(in_all_poses(features, posed), scale, EXAMPLES, meaningless)
-        self.mean, self.whitening, self.examples = normal
+        def judge(rest: Tensor) -> Callable[[Tensor], Tensor]:
+            normal = learn(rest)
+            return lambda images: image_distances(normal.distances(images))
+
+        (unusual,) = cross_fold_scores(min(MOST_FOLDS, len(features)), judge, features)
+        self.mean, self.whitening, self.examples = learn(None)
         self.calibrate(unusual, LEAST_SPREAD)
 
     def distances(self, features: Tensor) -> Tensor:
         """Measure how far features (B, C, H, W) are from normal ones: (B, 1, H, W)."""
         return Gaussian(self.mean, self.whitening, self.examples).distances(features)
+
+
+def _row(features: Tensor, posed: Posed | None, row: int) -> tuple[Tensor, Posed | None]:
+    """One row of cells of features (B, C, H, W): (B, C, 1, W)."""
+    return features[:, :, [row]], posed and Posed(posed.features[:, :, [row]], posed.image)
 
 
 class Whole(PlaceByPlace):

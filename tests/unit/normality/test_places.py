@@ -1,5 +1,8 @@
 """Places and whole against a loop in NumPy, and their odds on features that are known."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -190,3 +193,27 @@ def test_few_images_that_happen_to_lie_equally_far_raise_no_alarms() -> None:
     whole.fit(torch.cat([first, second]))
     assert whole.spread >= 0.1 * whole.median
     assert whole(middle + 1.05 * (second - middle)).max() < 0
+
+
+MEMORY_OF_A_FIT = """
+import resource
+import torch
+from anomalib_slsg.normality.places import Places
+from anomalib_slsg.normality.poses import Posed
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+features = torch.rand(150, 64, 16, 16)
+posed = Posed(torch.rand(450, 64, 16, 16), torch.arange(150).repeat(3))
+Places().fit(features[:8])
+before = peak()
+Places().fit(features, posed=posed)
+print((peak() - before) / (features.nbytes + posed.features.nbytes))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read as Linux tells it")
+def test_a_fit_needs_less_memory_than_its_features() -> None:
+    told = subprocess.run([sys.executable, "-c", MEMORY_OF_A_FIT], capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 1.5
