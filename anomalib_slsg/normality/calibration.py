@@ -87,12 +87,13 @@ class Calibration(Learnt):
         pixels = torch.cat([each.pixels.flatten(1).amax(dim=1) for each in batches])
         segnet = _joined([each.segnet for each in batches])
         normality = _joined([each.normality for each in batches])
-        self.kept_pixels = pixels.sort().values
-        self.of_each = self.join(Verdict(segnet, normality, pixels))
+        if segnet is None or normality is None:
+            self.of_each = self.join(Verdict(segnet, normality, pixels))
+        else:
+            self.of_each = _with_excess(normality, _by_the_others(segnet))
         if segnet is not None:
             self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
-            if normality is not None:
-                self.of_each = _with_excess(normality, _by_the_others(segnet))
+        self.kept_pixels = pixels.sort().values
         self.kept_images = self.of_each.sort().values
         self.false_alarm_rate.fill_(false_alarm_rate)
         index = conformal_index(len(pixels), false_alarm_rate)
