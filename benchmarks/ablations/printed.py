@@ -13,6 +13,7 @@ LINES = {"Structural": "image_AUROC_structural", "Logical": "image_AUROC_logical
 SUBJECTS = {4: "pre-training", 5: "anomaly simulation", 6: "parts of the SG block", 7: "losses"}
 # tables whose experiments are lines, and what their first columns tell of the options
 PARTS = {6: sg_block_parts, 7: loss_terms}
+NAMED = (6,)  # of these, the one whose lines have names, too
 
 
 def printed(
@@ -36,8 +37,10 @@ def printed(
     title = f"### Table {table}: {SUBJECTS[table]}"
     if not any(data.values()):
         return [title, "", "There is no data set of which all experiments have been measured.", ""]
-    over = "; ".join(f"{name}: {', '.join(each) or 'none'}" for name, each in data.items())
-    note = f"Means over data sets ({over}); in brackets the paper's, over the five of MVTec LOCO AD."
+    over = [f"{name}: {', '.join(each) or 'none'}" for name, each in data.items()]
+    same = all(each == data["Mean"] for each in data.values())
+    means = f"Means over {', '.join(data['Mean'])}" if same else f"Means over data sets ({'; '.join(over)})"
+    note = f"{means}; in brackets the paper's, over the five of MVTec LOCO AD."
     cells = [
         [
             _cell([found[name][entry["config"]][each] for each in data[name]], entry["paper"][metric])
@@ -47,8 +50,9 @@ def printed(
     ]
     if table in PARTS:
         parts = [PARTS[table](options[config]) for config in configs]
-        body = [[*part.values(), *line] for part, line in zip(parts, cells)]
-        header = [*parts[0], *LINES]
+        names = [[entry["experiment"]] if table in NAMED else [] for entry in experiments]
+        body = [[*name, *part.values(), *line] for name, part, line in zip(names, parts, cells)]
+        header = [*(["Experiment"] if table in NAMED else []), *parts[0], *LINES]
     else:
         body = [[line, *figures] for line, figures in zip(LINES, zip(*cells))]
         header = ["", *(entry["experiment"] for entry in experiments)]

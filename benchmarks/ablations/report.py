@@ -52,9 +52,11 @@ def compare(rows: list[dict[str, str]], entries: list[dict[str, Any]]) -> list[s
 
 
 def direction(difference: float, papers: float) -> str:
-    """Tell whether both differences have the same sign; where the paper has none, there is nothing to agree with."""
+    """Tell whether both differences have the same sign; where one is none, there is nothing to agree with."""
     if abs(papers) < PAPERS_PRECISION / 2:
         return "none in the paper"
+    if abs(difference) < PAPERS_PRECISION / 2:
+        return "none here"
     return "agrees" if difference * papers > 0 else "differs"
 
 
