@@ -25,7 +25,8 @@ CLOSING = 5.0  # seconds for files
 class TimeBudget(Callback):
     """Plans the length of SegNet's training by the time that its steps take, anew after each of them.
 
-    Normality has been fitted by then. The learning rate falls to zero over the length that is planned.
+    Normality has been fitted by then. The learning rate falls to zero over the length that is planned. Where normality
+    judges nothing, SegNet gets ``LEAST_ITERATIONS`` even if that takes longer.
 
     Args:
         deadline: When everything is to be over, on the clock ``time.monotonic``.

@@ -44,7 +44,7 @@ def find_data(folder: Path) -> Images:
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it has too few images of good parts, none that can be told from bad ones, or none to test with.
+        ValueError: If it has too few images of good parts, or none that can be told from bad ones.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder '{folder}' does not exist")
@@ -107,8 +107,6 @@ def _folders(folder: Path) -> list[Path]:
 def _described(datamodule: AnomalibDataModule, kind: str) -> Images:
     samples = datamodule.test_data.samples
     test = {Path(path): bool(label) for path, label in zip(samples["image_path"], samples["label_index"])}
-    if not test:
-        raise ValueError(f"{kind} has no images to test with, which its folder 'test' should have in folders")
     bad = sum(test.values())
     sentence = (
         f"Found {kind}: {len(datamodule.train_data)} good images to learn from, {len(test) - bad} good and {bad} bad "

@@ -65,7 +65,8 @@ def run(options: Namespace) -> int:
     from anomalib_slsg.cli.report import describe_run
     from anomalib_slsg.cli.run_progress import RunProgress
     from anomalib_slsg.cli.training_images import TrainingImagesLook
-    from anomalib_slsg.data.training_images import NO_PROMISE, kept_for_calibration
+    from anomalib_slsg.data.training_images import kept_for_calibration
+    from anomalib_slsg.normality.calibration import price
     from anomalib_slsg.options import plain
     from anomalib_slsg.report.html import write_report
 
@@ -77,6 +78,10 @@ def run(options: Namespace) -> int:
     check_number("--false_alarm_rate", options.false_alarm_rate, "(0, 0.5]")
     model = make_model(options, minutes)
     images = find_data(options.folder)
+    if not images.test:
+        raise ValueError(
+            f"'{options.folder / 'test'}' has no images; put them there into folders, as 'good' and 'broken'"
+        )
     print(images.sentence)
     state: Path | None = options.ckpt_path
     wanted = options.output or Path("results") / options.folder.resolve().name
@@ -90,11 +95,12 @@ def run(options: Namespace) -> int:
         enable_model_summary=False,
         callbacks=[RunProgress(budget), look, *([] if budget is None else [budget])],
     )
-    promises = model.options.calibration.false_alarm_rate is not None
-    kept = len(kept_for_calibration(len(images.datamodule.train_data))) if promises else 0
+    promised = model.options.calibration.false_alarm_rate
+    kept = 0 if promised is None else len(kept_for_calibration(len(images.datamodule.train_data)))
+    unpromised = "" if kept or promised is None else f", so no rate of false alarms is promised: {price(promised)}"
     print(
         f"Training {_length(model, minutes if by_time else None)}; {kept} good image{' is' if kept == 1 else 's are'} "
-        f"kept for the threshold{'' if kept or not promises else f', {NO_PROMISE}'}."
+        f"kept for the threshold{unpromised}."
     )
     checkpoint = _fit(engine, model, images.datamodule, output, state)
     look.write(output, checkpoint)

@@ -117,9 +117,6 @@ def images_that_keep(kept: int) -> int:
     return 10 * kept if kept > LEAST_KEPT else min(10 * kept, ENOUGH_IMAGES)
 
 
-NO_PROMISE = f"so no rate of false alarms is promised: that takes {images_that_keep(1)} good images to learn from"
-
-
 @contextmanager
 def stand_in(
     datamodule: AnomalibDataModule,

@@ -12,6 +12,7 @@ from anomalib_slsg.normality.measure import Learnt, log_odds, usual
 from anomalib_slsg.utils.processes import share_buffers
 
 LEAST_SPREAD = 0.5  # of SegNet's log odds of normal images, where all of them are the same
+SILENT_SPREAD = 1e9  # of SegNet's log odds where a single normal image cannot tell how far they vary
 LEAST_EXCESS = 1e-6  # of SegNet's log odds over even ones that counts
 BINS = 20  # of the card's histogram
 
@@ -92,7 +93,7 @@ class Calibration(Learnt):
         else:
             self.of_each = _with_excess(normality, _by_the_others(segnet))
         if segnet is not None:
-            self.segnet_median, self.segnet_spread = usual(segnet, LEAST_SPREAD)
+            self.segnet_median, self.segnet_spread = _scale(segnet)
         self.kept_pixels = pixels.sort().values
         self.kept_images = self.of_each.sort().values
         self.false_alarm_rate.fill_(false_alarm_rate)
@@ -120,11 +121,12 @@ class Calibration(Learnt):
     def sentence(self) -> str:
         """Say in one line what is promised."""
         number, rate = len(self.kept_images), self.false_alarm_rate.item()
+        images = f"{number} kept image supports" if number == 1 else f"{number} kept images support"
         if rate >= supported_rate(number) - 1e-6:
             return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm ({number} were kept)."
         return (
-            f"{number} kept images support no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the "
-            f"highest of their scores; {rate:.1%} takes {images_that_keep(fewest_kept(rate))} training images."
+            f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
+            f"scores; {price(rate)}."
         )
 
 
@@ -139,6 +141,12 @@ def _with_excess(normality: Tensor, segnet: Tensor) -> Tensor:
     return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, normality), normality)
 
 
+def _scale(segnet: Tensor) -> tuple[Tensor, Tensor]:
+    """Median and spread of what SegNet says of kept images (B,)."""
+    median, spread = usual(segnet, LEAST_SPREAD)
+    return median, spread if len(segnet) > 1 else torch.full_like(spread, SILENT_SPREAD)
+
+
 def _by_the_others(segnet: Tensor) -> Tensor:
     """SegNet's log odds (B,) of kept images in the spread of the others, as those of new images will be.
 
@@ -146,7 +154,7 @@ def _by_the_others(segnet: Tensor) -> Tensor:
     too low.
     """
     if len(segnet) == 1:
-        return torch.zeros_like(segnet)
+        return log_odds(segnet, *_scale(segnet))
     others = [segnet[torch.arange(len(segnet), device=segnet.device) != place] for place in range(len(segnet))]
     median, spread = zip(*(usual(each, LEAST_SPREAD) for each in others), strict=True)
     return log_odds(segnet, torch.stack(median), torch.stack(spread))
@@ -171,6 +179,11 @@ def conformal_index(number: int, rate: float) -> int:
 def fewest_kept(rate: float) -> int:
     """Tell how many normal scores support a rate of false alarms, in (0, 1)."""
     return math.ceil(round(1 / rate, 3)) - 1
+
+
+def price(rate: float) -> str:
+    """Say how many images a rate of false alarms, in (0, 1), takes."""
+    return f"{rate:.1%} takes {images_that_keep(fewest_kept(rate))} training images"
 
 
 def supported_rate(number: int) -> float:

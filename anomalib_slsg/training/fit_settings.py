@@ -12,7 +12,7 @@ import torch
 from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from anomalib_slsg.data.training_images import NO_PROMISE, kept_for_calibration, stand_in
+from anomalib_slsg.data.training_images import kept_for_calibration, stand_in
 from anomalib_slsg.data.training_order import TrainingOrder
 from anomalib_slsg.processing.post_processing import ProbabilityPostProcessor
 from anomalib_slsg.training.checkpoint_io import keep_checkpoints_whole
@@ -163,7 +163,10 @@ class FitSettings(Callback):
         number = len(datamodule.train_data)
         kept = kept_for_calibration(number) if self._calibrates else ()
         if self._calibrates and not kept:
-            logger.info("No image is kept for calibration, %s; there are %d.", NO_PROMISE, number)
+            logger.info(
+                "No image is kept for calibration, so no rate of false alarms is promised: of %d images, none is.",
+                number,
+            )
         repeat = repetitions(trainer, number - len(kept), datamodule.train_batch_size)
         make_order = partial(
             TrainingOrder,

@@ -87,13 +87,14 @@ def of_matrix(rows: list[dict[str, str]], matrix: dict[str, Any]) -> list[dict[s
     return [row for row in rows if expected.get(row["model"]) == row["schedule"]]
 
 
-def in_common(base: dict[str, Any], group: str = "") -> list[str]:
-    """Name the options that all rows have, as command lines do."""
+def in_common(base: dict[str, Any], rows: list[dict[str, Any]], group: str = "") -> list[str]:
+    """Name the options of a matrix that all its rows have, as command lines do."""
     named = []
     for name, value in base.items():
+        values = [row.get(name) for row in rows]
         if isinstance(value, dict):
-            named += in_common(value, f"{group}{name}.")
-        else:
+            named += in_common(value, [each or {} for each in values], f"{group}{name}.")
+        elif all(each == value for each in values):
             named.append(f"`{group}{name}` {value}")
     return named
 
@@ -110,7 +111,10 @@ def report(every: list[dict[str, str]], entries: list[dict[str, Any]], matrix: d
     options = {model["name"]: model["init_args"] for model in matrix["models"]}
     full = next(model for model in matrix["models"] if model["name"] == FULL)
     trained = schedule(full, tuple(matrix["image_size"]))
-    lines = [f"Image AUROC, {trained}; all rows with {', '.join(in_common(matrix['base']))}.", ""]
+    lines = [
+        f"Image AUROC, {trained}; all rows with {', '.join(in_common(matrix['base'], list(options.values())))}.",
+        "",
+    ]
     for table in dict.fromkeys(entry["table"] for entry in entries):
         lines += printed(table, entries, every, options)
     for data, category in dict.fromkeys((row["data"], row["category"]) for row in every):

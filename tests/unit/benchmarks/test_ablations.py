@@ -64,8 +64,8 @@ def test_options_that_all_rows_have_in_common_are_named() -> None:
     from benchmarks.ablations.report import in_common
 
     base = {"backbone": "resnet18", "network": {"decoder_channels": [8, 4]}, "simulation": {"minimum_change": 0.05}}
-    named = ["`backbone` resnet18", "`network.decoder_channels` [8, 4]", "`simulation.minimum_change` 0.05"]
-    assert in_common(base) == named
+    other = {**base, "network": {"decoder_channels": [4, 2], "graph": False}, "loss": {"l1_weight": 0}}
+    assert in_common(base, [base, other]) == ["`backbone` resnet18", "`simulation.minimum_change` 0.05"]
 
 
 def _row(model: str, seed: int, value: float) -> dict[str, str]:

@@ -22,6 +22,17 @@ def test_the_threshold_is_the_conformal_quantile(number: int, rate: float, below
     assert conformal_index(number, rate) + 1 == min(number, math.ceil(round((1 - rate) * (number + 1), 9))) == below
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3, 12])
+def test_few_kept_images_promise_what_so_many_support(kept: int) -> None:
+    """SegNet's opinion is scaled by them, too, however far it varies."""
+    alarms: list[float] = []
+    for seed in range(400):
+        calibration, images, new = Calibration(), _verdict(kept, seed), _verdict(100, 1000 + seed)
+        calibration.fit([images._replace(segnet=3 * images.segnet)], false_alarm_rate=0.05)
+        alarms += (calibration.join(new._replace(segnet=3 * new.segnet)) > calibration.image_shift).float().tolist()
+    assert sum(alarms) / len(alarms) < 1.1 * supported_rate(kept)
+
+
 @pytest.mark.parametrize("opinions", [("segnet",), ("normality",), ("segnet", "normality")], ids=str)
 def test_new_normal_images_raise_no_more_alarms_than_promised(opinions: tuple[str, ...]) -> None:
     alarms: list[float] = []
@@ -120,6 +131,7 @@ def test_the_card_says_what_the_promise_rests_on() -> None:
     [
         (19, 0.05, "At 0.5, 5.0% of normal images or fewer are expected to raise an alarm (19 were kept)."),
         (10, 0.05, "10 kept images support no rate of false alarms below 9.1%, so 0.5 is the highest of their scores;"),
+        (1, 0.05, "1 kept image supports no rate of false alarms below 50.0%"),
         (10, 0.05, "5.0% takes 190 training images."),
         (3, 0.1, "10.0% takes 40 training images."),  # of which ten are kept
         (10, 0.01, "1.0% takes 990 training images."),
