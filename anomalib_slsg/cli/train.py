@@ -79,9 +79,7 @@ def run(options: Namespace) -> int:
     model = make_model(options, minutes)
     images = find_data(options.folder)
     if not images.test:
-        raise ValueError(
-            f"'{options.folder / 'test'}' has no images; put them there into folders, as 'good' and 'broken'"
-        )
+        raise ValueError(f"'{options.folder / 'test'}' has no images; put them there into folders, one of them 'good'")
     print(images.sentence)
     state: Path | None = options.ckpt_path
     wanted = options.output or Path("results") / options.folder.resolve().name

@@ -163,10 +163,7 @@ class FitSettings(Callback):
         number = len(datamodule.train_data)
         kept = kept_for_calibration(number) if self._calibrates else ()
         if self._calibrates and not kept:
-            logger.info(
-                "No image is kept for calibration, so no rate of false alarms is promised: of %d images, none is.",
-                number,
-            )
+            logger.info("None of %d images is kept for calibration, so no rate of false alarms is promised.", number)
         repeat = repetitions(trainer, number - len(kept), datamodule.train_batch_size)
         make_order = partial(
             TrainingOrder,

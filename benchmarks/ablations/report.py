@@ -111,10 +111,8 @@ def report(every: list[dict[str, str]], entries: list[dict[str, Any]], matrix: d
     options = {model["name"]: model["init_args"] for model in matrix["models"]}
     full = next(model for model in matrix["models"] if model["name"] == FULL)
     trained = schedule(full, tuple(matrix["image_size"]))
-    lines = [
-        f"Image AUROC, {trained}; all rows with {', '.join(in_common(matrix['base'], list(options.values())))}.",
-        "",
-    ]
+    shared = in_common(matrix["base"], list(options.values()))
+    lines = [f"Image AUROC, {trained}; all rows with {', '.join(shared)}.", ""]
     for table in dict.fromkeys(entry["table"] for entry in entries):
         lines += printed(table, entries, every, options)
     for data, category in dict.fromkeys((row["data"], row["category"]) for row in every):
