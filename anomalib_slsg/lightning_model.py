@@ -235,9 +235,8 @@ class Slsg(RestorableModule):
         """Fit the measures of normality, unless a checkpoint has them. It comes before the pre-training."""
         normality, images = self.model.normality, self.normal_images  # read before the loader starts processes
         if normality is not None and not (normality.fitted and self.trainer.ckpt_path is not None):
-            if len(images) < 2 and not self.model.segments:
-                raise ValueError("normality alone, without SegNet (optimizer.iterations is 0), needs two normal images")
-            fitting = NormalityFitting(images, self.model.normalise, self.device, self.shows_progress)
+            alone = not self.model.segments
+            fitting = NormalityFitting(images, self.model.normalise, self.device, self.shows_progress, alone)
             fitting.fit(normality, stream(self.fit_seed, NORMALITY_STREAM))
 
     def on_train_start(self) -> None:

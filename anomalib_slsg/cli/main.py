@@ -52,7 +52,7 @@ def _parse(given: list[str]) -> Namespace:
     """Read the command line; but for ``train``, whose options are the model's, that loads no library.
 
     Returns:
-        The options; those of the subcommand have ``given``, without defaults, besides.
+        The options; those of the subcommand also have ``explicit``, which are those that were given.
     """
     parser = ArgumentParser(prog="slsg", description="Anomaly detection that learns from images of good parts.")
     commands = parser.add_subcommands()
@@ -64,7 +64,7 @@ def _parse(given: list[str]) -> Namespace:
     for name, (_, description) in OTHERS.items():
         commands.add_subcommand(name, ArgumentParser(description=description), help=description)
     options = parser.parse_args(given)
-    options[options.subcommand].given = parser.parse_args(given, defaults=False)[options.subcommand]
+    options[options.subcommand].explicit = parser.parse_args(given, defaults=False)[options.subcommand]
     return options
 
 

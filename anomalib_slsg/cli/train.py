@@ -66,11 +66,11 @@ def run(options: Namespace) -> int:
     from anomalib_slsg.cli.run_progress import RunProgress
     from anomalib_slsg.cli.training_images import TrainingImagesLook
     from anomalib_slsg.data.training_images import kept_for_calibration
-    from anomalib_slsg.normality.calibration import price
+    from anomalib_slsg.normality.calibration import what_a_rate_takes
     from anomalib_slsg.options import plain
     from anomalib_slsg.report.html import write_report
 
-    steps_given = options.given.get("model.optimizer.iterations") is not None
+    steps_given = "model.optimizer.iterations" in options.explicit
     if options.minutes is not None and (options.schedule is not None or steps_given):
         length = "--model.optimizer.iterations" if options.schedule is None else "--schedule"
         raise ValueError(f"--minutes and {length} contradict each other; give one of them")
@@ -95,7 +95,9 @@ def run(options: Namespace) -> int:
     )
     promised = model.options.calibration.false_alarm_rate
     kept = 0 if promised is None else len(kept_for_calibration(len(images.datamodule.train_data)))
-    unpromised = "" if kept or promised is None else f", so no rate of false alarms is promised: {price(promised)}"
+    unpromised = ""
+    if promised is not None and not kept:
+        unpromised = f", so no rate of false alarms is promised: {what_a_rate_takes(promised)}"
     print(
         f"Training {_length(model, minutes if by_time else None)}; {kept} good image{' is' if kept == 1 else 's are'} "
         f"kept for the threshold{unpromised}."
@@ -150,7 +152,7 @@ def make_model(options: Namespace, minutes: float) -> "Slsg":
         ("calibration", CalibrationOptions, {"false_alarm_rate": options.false_alarm_rate}),
     )
     for name, kind, values in scheduled:
-        free = {field: value for field, value in values.items() if f"model.{name}.{field}" not in options.given}
+        free = {field: value for field, value in values.items() if f"model.{name}.{field}" not in options.explicit}
         chosen[name] = dataclasses.replace(as_options(kind, chosen[name]), **free)
     chosen["seed"] = 0 if chosen["seed"] is None else chosen["seed"]
     return Slsg(**chosen, image_size=options.image_size, visualizer=False)

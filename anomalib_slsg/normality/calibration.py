@@ -121,12 +121,12 @@ class Calibration(Learnt):
     def sentence(self) -> str:
         """Say in one line what is promised."""
         number, rate = len(self.kept_images), self.false_alarm_rate.item()
-        images = f"{number} kept image supports" if number == 1 else f"{number} kept images support"
         if rate >= supported_rate(number) - 1e-6:
             return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm ({number} were kept)."
+        images = f"{number} kept image supports" if number == 1 else f"{number} kept images support"
         return (
             f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
-            f"scores; {price(rate)}."
+            f"scores; {what_a_rate_takes(rate)}."
         )
 
 
@@ -176,14 +176,10 @@ def conformal_index(number: int, rate: float) -> int:
     return min(number, math.ceil((1 - rate) * (number + 1) - 1e-9)) - 1
 
 
-def fewest_kept(rate: float) -> int:
-    """Tell how many normal scores support a rate of false alarms, in (0, 1)."""
-    return math.ceil(round(1 / rate, 3)) - 1
-
-
-def price(rate: float) -> str:
-    """Say how many images a rate of false alarms, in (0, 1), takes."""
-    return f"{rate:.1%} takes {images_that_keep(fewest_kept(rate))} training images"
+def what_a_rate_takes(rate: float) -> str:
+    """Say how many training images a rate of false alarms takes, in (0, 1)."""
+    kept = math.ceil(round(1 / rate, 3)) - 1  # the fewest whose lowest rate is no higher
+    return f"{rate:.1%} takes {images_that_keep(kept)} training images"
 
 
 def supported_rate(number: int) -> float:

@@ -27,12 +27,14 @@ class NormalityFitting:
         normalise: Prepares images in [0, 1] of shape (B, 3, H, W) for the backbone.
         device: Where the backbone is.
         show_progress: Show a progress bar.
+        alone: Nothing else judges images.
     """
 
     images: NormalImages
     normalise: Callable[[Tensor], Tensor]
     device: torch.device
     show_progress: bool = False
+    alone: bool = False
 
     @torch.no_grad()
     def fit(self, normality: Normality, generator: torch.Generator) -> None:
@@ -41,10 +43,15 @@ class NormalityFitting:
         Args:
             normality: The measures; what they have learnt of other images is forgotten.
             generator: CPU generator of the changes and poses that count as normal.
+
+        Raises:
+            ValueError: If there is one image, and nothing else judges.
         """
         for measure in normality.measures:
             measure.reset()
         if len(self.images) < 2:
+            if self.alone:
+                raise ValueError("normality alone, without SegNet (optimizer.iterations is 0), needs two normal images")
             logger.warning("model.normality is left out: it needs at least two normal images, and there is one.")
             return
         backbone = fold_batch_norm(normality.backbone)

@@ -233,19 +233,19 @@ class AnomalySimulator(nn.Module):
         self, kind: AnomalyKind, places: list[int], images: Tensor, others: Tensor, generator: torch.Generator | None
     ) -> Iterable[Tensor]:
         """Source images (3, H, W) of one kind for the images at the given places of the batch."""
-        sources: Iterable[Tensor]
+        changes = kind == "texture" or self.options.photometric_sources == "all"
         if kind == "logical":
-            sources = self._turn_some([others[place] for place in places], generator)
+            turned = self._turn_some([others[place] for place in places], generator)
+            if not changes:
+                return turned  # stacking them would copy them
+            sources = torch.stack(turned)
         elif kind == "shuffled":
-            sources = shuffled_grid(
-                torch.stack([images[place] for place in places]), self.options.grid_cells, generator
-            )
+            own = torch.stack([images[place] for place in places])
+            sources = shuffled_grid(own, self.options.grid_cells, generator)
         else:
             size = (images.shape[2], images.shape[3])
             sources = self._texture_bank().sample(len(places), size, generator, images.device)
-        if kind == "texture" or self.options.photometric_sources == "all":
-            return random_photometric(torch.stack(list(sources)), self.options.photometric_operations, generator)
-        return sources
+        return random_photometric(sources, self.options.photometric_operations, generator) if changes else sources
 
     def _turn_some(self, images: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
         """Turn some of the images (3, H, W)."""

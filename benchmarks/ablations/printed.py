@@ -13,7 +13,7 @@ LINES = {"Structural": "image_AUROC_structural", "Logical": "image_AUROC_logical
 SUBJECTS = {4: "pre-training", 5: "anomaly simulation", 6: "parts of the SG block", 7: "losses"}
 # tables whose experiments are lines, and what their first columns tell of the options
 PARTS = {6: sg_block_parts, 7: loss_terms}
-NAMED = (6,)  # of these, the one whose lines have names, too
+NAMED = 6  # the one of these whose experiments have names, too
 
 
 def printed(
@@ -49,10 +49,10 @@ def printed(
         for entry in experiments
     ]
     if table in PARTS:
-        parts = [PARTS[table](options[config]) for config in configs]
-        names = [[entry["experiment"]] if table in NAMED else [] for entry in experiments]
-        body = [[*name, *part.values(), *line] for name, part, line in zip(names, parts, cells)]
-        header = [*(["Experiment"] if table in NAMED else []), *parts[0], *LINES]
+        names = [{"Experiment": entry["experiment"]} if table == NAMED else {} for entry in experiments]
+        parts = [{**name, **PARTS[table](options[config])} for name, config in zip(names, configs)]
+        body = [[*part.values(), *line] for part, line in zip(parts, cells)]
+        header = [*parts[0], *LINES]
     else:
         body = [[line, *figures] for line, figures in zip(LINES, zip(*cells))]
         header = ["", *(entry["experiment"] for entry in experiments)]
