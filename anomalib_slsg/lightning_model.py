@@ -251,13 +251,15 @@ class Slsg(RestorableModule):
         self.model.seg_net.encoder.eval()
 
     def calibrate(self) -> None:
-        """Find the threshold with the promised rate of false alarms, by the images that were kept from training."""
+        """Find the threshold with the promised rate of false alarms, by the normal images."""
         kept = None if self._images is None else self._images.kept  # validation alone has no images
         rate = self.options.calibration.false_alarm_rate
         if kept is not None and rate is not None:
             training = self.model.training
             parts = (part.to(self.device) for part in kept.in_parts(torch.arange(len(kept))))
-            self.model.calibration.fit(map(self.model.eval().judge, parts), rate)
+            normality = self.model.normality
+            held_out = None if normality is None else normality.held_out
+            self.model.calibration.fit(map(self.model.eval().judge, parts), rate, held_out)
             self.model.train(training)
 
     on_train_epoch_end = on_validation_start = calibrate  # before metrics are computed and checkpoints written

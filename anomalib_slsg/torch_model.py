@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from anomalib_slsg.networks.encoder import check_image_size
 from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.networks.options import NetworkOptions
-from anomalib_slsg.networks.seg_net import RARITY, SegNet
-from anomalib_slsg.normality.calibration import Calibration, Verdict
+from anomalib_slsg.networks.seg_net import SegNet
+from anomalib_slsg.normality.calibration import Calibration
+from anomalib_slsg.normality.joining import Opinion, Verdict
 from anomalib_slsg.normality.normality import Normality
 from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.utils.precision import exporting, fast_autocast, full_precision
@@ -134,22 +135,21 @@ class SlsgModel(nn.Module):
         backbone: nn.Module | None = None if self.normality is None else self.normality.backbone
         if not (self.training or torch.is_grad_enabled() or exporting() or torch.compiler.is_compiling()):
             seg_net, backbone = self._folded()
-        segnet = evidence = pixels = None
+        segnet = normality = None
         if self.segments:
             with self.fast_autocast():
                 pixels = seg_net.log_odds(inputs)
             with full_precision(inputs.device):
-                segnet = _log_odds(self.image_score(pixels))
+                segnet = Opinion(_log_odds(self.image_score(pixels)), pixels)
         if self.normality is not None and self.normality.fitted and backbone is not None:
             with full_precision(inputs.device):
-                evidence = self.normality(inputs, backbone)
-                if evidence.pixels is not None:
-                    pixels = evidence.pixels if pixels is None else join_maps(pixels, evidence.pixels)
-        if pixels is None:  # nothing has a map
-            pixels = torch.zeros_like(images[:, :1])
-        if segnet is None and evidence is None:
-            segnet = torch.zeros_like(images[:, 0, 0, 0])
-        return Verdict(segnet, None if evidence is None else evidence.image, pixels)
+                normality = self.normality(inputs, backbone)
+        no_map = torch.zeros_like(images[:, :1])
+        if segnet is None and normality is None:
+            segnet = Opinion(no_map[:, 0, 0, 0], no_map)
+        if segnet is None and normality is not None and normality.pixels is None:
+            normality = normality._replace(pixels=no_map)
+        return Verdict(segnet, normality)
 
     def image_score(self, log_odds: Tensor) -> Tensor:
         """Average the probabilities of the most anomalous pixels (section 4.2).
@@ -189,22 +189,6 @@ class SlsgModel(nn.Module):
             seg_net = self.seg_net.for_inference(dtype) if self.segments else self.seg_net
             inference = self._inference = state, seg_net, faster
         return inference[1], inference[2]
-
-
-def join_maps(decoder: Tensor, places: Tensor) -> Tensor:
-    """Join what SegNet's decoder and the measure *places* say of pixels: log odds add up.
-
-    The decoder's log odds count by how far they exceed RARITY, the prior. Lower ones count as the prior: the decoder
-    knows only simulated anomalies, so its silence proves nothing. Places can be negative, and so suppress false alarms.
-
-    Args:
-        decoder: Log odds of SegNet's decoder, of shape (B, 1, H, W).
-        places: Log odds of :class:`~anomalib_slsg.normality.places.Places`, of the same shape.
-
-    Returns:
-        Log odds of the same shape.
-    """
-    return decoder.clamp(min=RARITY) - RARITY + places
 
 
 def _probability(log_odds: Tensor) -> Tensor:

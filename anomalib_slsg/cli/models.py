@@ -103,7 +103,7 @@ class TrainedModel:
         prepared = model.pre_processor(images) if model.pre_processor else images
         verdict = model.model.judge(prepared)
         if verdict.segnet is not None:
-            self._opinions["SegNet"] = float(verdict.segnet.item())
+            self._opinions["SegNet"] = float(verdict.segnet.image.item())
         concluded = model.model.conclude(verdict)
         return model.post_processor(concluded) if model.post_processor else concluded
 

@@ -97,7 +97,8 @@ def run(options: Namespace) -> int:
     kept = 0 if promised is None else len(kept_for_calibration(len(images.datamodule.train_data)))
     unpromised = ""
     if promised is not None and not kept:
-        unpromised = f", so no rate of false alarms is promised: {what_a_rate_takes(promised)}"
+        takes = what_a_rate_takes(promised, normality=bool(model.options.normality.measures))
+        unpromised = f", so no rate of false alarms is promised: {takes}"
     print(
         f"Training {_length(model, minutes if by_time else None)}; {kept} good image{' is' if kept == 1 else 's are'} "
         f"kept for the threshold{unpromised}."

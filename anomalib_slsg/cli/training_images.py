@@ -29,11 +29,12 @@ class TrainingImagesLook(Callback):
         files = [str(Path(path).absolute()) for path in dataset.samples["image_path"]]
         normality, calibration = pl_module.model.normality, pl_module.model.calibration
         scores: dict[int, float] = {}
-        held_out = None if normality is None else normality.of_held_out
-        for log_odds, indices in ((held_out, dataset.training_indices), (calibration.of_each, dataset.kept_indices)):
-            if log_odds is not None:
-                chosen = indices[spread_evenly(len(indices), len(log_odds))].tolist()
-                scores |= zip(chosen, torch.sigmoid(log_odds - calibration.image_shift).tolist(), strict=True)
+        known = [(dataset.kept_indices, calibration.images[len(calibration.images) - len(dataset.kept_indices) :])]
+        if normality is not None and (held_out := normality.held_out) is not None:
+            fitted = spread_evenly(len(dataset.training_indices), held_out.number)
+            known.append((dataset.training_indices[fitted], held_out.opinion(torch.arange(held_out.number)).image))
+        for indices, log_odds in known:
+            scores |= zip(indices.tolist(), torch.sigmoid(log_odds - calibration.image_shift).tolist(), strict=True)
         self._photographs = [Photograph(file, scores.get(index)) for index, file in enumerate(files)]
         if normality is None:
             return

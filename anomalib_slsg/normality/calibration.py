@@ -1,64 +1,53 @@
 """The threshold whose rate of false alarms is promised. Not in the paper."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from anomalib_slsg.data.training_images import images_that_keep
+from anomalib_slsg.data.training_images import number_kept
+from anomalib_slsg.normality.description import FITTED_IMAGES
+from anomalib_slsg.normality.joining import Verdict, concatenate
 from anomalib_slsg.normality.measure import Learnt, log_odds, usual
+from anomalib_slsg.normality.normality import HeldOut
 from anomalib_slsg.utils.processes import share_buffers
 
 LEAST_SPREAD = 0.5  # of SegNet's log odds of normal images, where all of them are the same
 SILENT_SPREAD = 1e9  # of SegNet's log odds where a single normal image cannot tell how far they vary
-LEAST_EXCESS = 1e-6  # of SegNet's log odds over even ones that counts
 BINS = 20  # of the card's histogram
-
-
-class Verdict(NamedTuple):
-    """What is known of images before it becomes probabilities, all in log odds.
-
-    Attributes:
-        segnet: SegNet's own of each image, of shape (B,); ``None`` without SegNet.
-        normality: Normality's of each image, of shape (B,); ``None`` without it.
-        pixels: Of each pixel, joined, of shape (B, 1, H, W).
-    """
-
-    segnet: Tensor | None
-    normality: Tensor | None
-    pixels: Tensor
+IMAGES_AT_A_TIME = 16
 
 
 class Calibration(Learnt):
-    """Joins opinions of images, and shifts log odds so that those of the threshold are 0.
+    """Scales SegNet's opinion by what is usual, and shifts log odds so that those of the threshold are 0.
 
-    What it learns comes from normal images that neither SegNet nor normality was fitted to. Without them opinions are
-    joined as they are, and nothing is shifted.
+    What it learns comes from normal images that the opinions were not fitted to. Without them opinions are joined as
+    they are, and nothing is shifted.
     """
 
-    dynamic_buffers = ("kept_pixels", "kept_images")
+    dynamic_buffers = ("images", "pixels")
     scalars: ClassVar[dict[str, float]] = {
         "segnet_median": 0.0,
         "segnet_spread": 1.0,
         "image_shift": 0.0,
         "pixel_shift": 0.0,
         "false_alarm_rate": 0.0,
+        "kept": 0.0,
     }
-    kept_pixels: Tensor  # (n,): log odds of the highest pixel of each kept image, sorted
-    kept_images: Tensor  # (n,): log odds of the kept images, sorted
+    images: Tensor  # (n,): log odds of normal images; the last ones were kept from training
+    pixels: Tensor  # (n,): of the highest pixel of each
     segnet_median: Tensor
     segnet_spread: Tensor
     image_shift: Tensor
     pixel_shift: Tensor
     false_alarm_rate: Tensor
+    kept: Tensor  # how many were kept from training
 
     def join(self, verdict: Verdict) -> Tensor:
-        """Join what opinions say of images: an anomaly is one for any reason, so odds add up.
-
-        SegNet knows simulated anomalies only, so it counts where it finds more than it usually does in normal images:
-        by how much its odds exceed even ones. Elsewhere it is silent, and normality's opinion stands.
+        """Join what opinions say of images, with SegNet's in the units that normality's has.
 
         Args:
             verdict: The opinions.
@@ -66,52 +55,49 @@ class Calibration(Learnt):
         Returns:
             Log odds of shape (B,).
         """
-        if verdict.segnet is None or verdict.normality is None:
-            opinion = verdict.normality if verdict.segnet is None else verdict.segnet
-            assert opinion is not None
-            return opinion
         segnet = verdict.segnet
-        if self.fitted:  # in the units that normality's opinion has
-            segnet = log_odds(segnet, self.segnet_median, self.segnet_spread)
-        return _with_excess(verdict.normality, segnet)
+        if segnet is not None and verdict.normality is not None and self.fitted:
+            image = log_odds(segnet.image, self.segnet_median, self.segnet_spread)
+            verdict = verdict._replace(segnet=segnet._replace(image=image))
+        return verdict.image
 
     @torch.no_grad()
-    def fit(self, verdicts: Iterable[Verdict], false_alarm_rate: float) -> None:
-        """Learn from kept normal images.
+    def fit(self, batches: Iterable[Verdict], false_alarm_rate: float, held_out: HeldOut | None = None) -> None:
+        """Learn from normal images.
 
         Args:
-            verdicts: What is known of them, batch by batch.
+            batches: What is known of those that were kept from training, batch by batch.
             false_alarm_rate: The promised rate.
+            held_out: Those that were trained with; ``None`` without normality.
         """
         self.reset()
-        batches = list(verdicts)
-        pixels = torch.cat([each.pixels.flatten(1).amax(dim=1) for each in batches])
-        segnet = _joined([each.segnet for each in batches])
-        normality = _joined([each.normality for each in batches])
-        if segnet is None or normality is None:
-            self.of_each = self.join(Verdict(segnet, normality, pixels))
-        else:
-            self.of_each = _with_excess(normality, _by_the_others(segnet))
-        if segnet is not None:
-            self.segnet_median, self.segnet_spread = _scale(segnet)
-        self.kept_pixels = pixels.sort().values
-        self.kept_images = self.of_each.sort().values
+        kept = concatenate(list(batches))
+        if kept.segnet is not None:
+            self.segnet_median, self.segnet_spread = _scale(kept.segnet.image)
+            if kept.normality is not None:
+                kept = kept._replace(segnet=kept.segnet._replace(image=_by_the_others(kept.segnet.image)))
+        judged = chain(() if held_out is None else _in_turn(held_out, kept), [kept])
+        found = [(verdict.image, verdict.pixels.flatten(1).amax(dim=1)) for verdict in judged]
+        self.images, self.pixels = (torch.cat(each) for each in zip(*found, strict=True))
         self.false_alarm_rate.fill_(false_alarm_rate)
-        index = conformal_index(len(pixels), false_alarm_rate)
-        self.image_shift, self.pixel_shift = self.kept_images[index].clone(), self.kept_pixels[index].clone()
+        self.kept.fill_(len(kept.image))
+        index = conformal_index(len(self.images), false_alarm_rate)
+        self.image_shift, self.pixel_shift = (each.sort().values[index].clone() for each in (self.images, self.pixels))
         share_buffers(self)
 
     def card(self) -> dict[str, Any]:
         """Tell what the promise rests on.
 
         Returns:
-            ``images``: how many were kept; ``false_alarm_rate``: the promised one; ``supported_rate``: the lowest that
-            so many images support; ``scores``: theirs, from 0 to 1, of which the threshold is 0.5; ``histogram``: how
-            many of them there are in each twentieth from 0 to 1.
+            ``images``: how many normal images; ``kept``: how many of them were kept from training;
+            ``false_alarm_rate``: the promised one; ``supported_rate``: the lowest that so many support; ``scores``:
+            theirs, from 0 to 1, of which the threshold is 0.5; ``histogram``: how many of them there are in each
+            twentieth from 0 to 1.
         """
-        scores = torch.sigmoid(self.kept_images - self.image_shift)
+        scores = torch.sigmoid(self.images - self.image_shift).sort().values
         return {
             "images": len(scores),
+            "kept": int(self.kept.item()),
             "false_alarm_rate": round(self.false_alarm_rate.item(), 6),
             "supported_rate": supported_rate(len(scores)),
             "scores": [round(score, 6) for score in scores.tolist()],
@@ -120,25 +106,25 @@ class Calibration(Learnt):
 
     def sentence(self) -> str:
         """Say in one line what is promised."""
-        number, rate = len(self.kept_images), self.false_alarm_rate.item()
+        number, rate = len(self.images), self.false_alarm_rate.item()
         if rate >= supported_rate(number) - 1e-6:
-            return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm ({number} were kept)."
-        images = f"{number} kept image supports" if number == 1 else f"{number} kept images support"
+            return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm (from {number})."
+        images = f"{number} normal image supports" if number == 1 else f"{number} normal images support"
         return (
             f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
-            f"scores; {what_a_rate_takes(rate)}."
+            f"scores; {what_a_rate_takes(rate, normality=number > self.kept.item())}."
         )
 
 
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    given = [part for part in parts if part is not None]
-    return torch.cat(given) if given else None
+def _in_turn(held_out: HeldOut, kept: Verdict) -> Iterator[Verdict]:
+    """Judge images that were trained with as if they were new.
 
-
-def _with_excess(normality: Tensor, segnet: Tensor) -> Tensor:
-    """Add to normality's odds by how much SegNet's exceed even ones; all are log odds of shape (B,)."""
-    excess = segnet.clamp(min=LEAST_EXCESS).expm1().log()
-    return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, normality), normality)
+    Normality knows them by what it learns of the others. What SegNet says of them tells nothing of new ones, since it
+    was trained with them; so each gets SegNet's opinion of a kept one, in turn.
+    """
+    for images in torch.arange(held_out.number).split(IMAGES_AT_A_TIME):
+        segnet = kept.segnet and kept.segnet.of(images % len(kept.segnet.image))
+        yield Verdict(segnet, held_out.opinion(images))
 
 
 def _scale(segnet: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,10 +162,20 @@ def conformal_index(number: int, rate: float) -> int:
     return min(number, math.ceil((1 - rate) * (number + 1) - 1e-9)) - 1
 
 
-def what_a_rate_takes(rate: float) -> str:
-    """Say how many training images a rate of false alarms takes, in (0, 1)."""
-    kept = math.ceil(round(1 / rate, 3)) - 1  # the fewest whose lowest rate is no higher
-    return f"{rate:.1%} takes {images_that_keep(kept)} training images"
+def what_a_rate_takes(rate: float, normality: bool) -> str:
+    """Say how many training images a rate of false alarms takes.
+
+    Args:
+        rate: The promised one, in (0, 1).
+        normality: Whether normality judges: SegNet cannot judge images that it was trained with.
+    """
+
+    def judged(number: int) -> int:
+        kept = number_kept(number)
+        return kept + (min(number - kept, FITTED_IMAGES) if normality and kept else 0)
+
+    least = next(number for number in count(1) if supported_rate(judged(number)) <= rate + 1e-6)
+    return f"{rate:.1%} takes {least} training images"
 
 
 def supported_rate(number: int) -> float:

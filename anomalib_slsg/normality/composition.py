@@ -33,7 +33,7 @@ class Composition(Measure):
     for logical anomalies before (SINBAD, Cohen et al. 2023).
     """
 
-    dynamic_buffers = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples")
+    dynamic_buffers = ("words", "mean", "scale", "temperature", "usual", "whitening", "examples", "held_out")
     words: Tensor  # (K, C), standardised
     mean: Tensor  # (C,)
     scale: Tensor  # (C,)
@@ -75,11 +75,11 @@ class Composition(Measure):
         def learn(rest: Tensor) -> Callable[[Tensor], Tensor]:
             return partial(_distances, _learn(in_all_poses(shares, further, rest), scale, meaningless))
 
-        (unusual,) = cross_fold_scores(min(BLOCKS, len(shares)), learn, shares)
+        (self.held_out,) = cross_fold_scores(min(BLOCKS, len(shares)), learn, shares)
         self.words, self.mean, self.scale, self.temperature = words
         normal = _learn(normal_shares, scale, meaningless)
         self.usual, self.whitening, self.examples = normal.mean[:, 0, 0], normal.whitening[0], normal.examples[0]
-        self.calibrate(unusual, LEAST_SPREAD)
+        self.calibrate(self.held_out, LEAST_SPREAD)
 
     def forward(self, features: Tensor) -> Tensor:
         """Tell how likely images are anomalous.

@@ -38,20 +38,23 @@ def cross_fold_scores(
 
     Args:
         folds: How many there are.
-        learn: Makes what measures how unusual images are, one number for each, of the normal ones that it is told to
-            learn from: true or false for each in the order of their files, of shape (B,).
+        learn: Makes what measures how unusual images are, or their parts, of the normal ones that it is told to learn
+            from: true or false for each in the order of their files, of shape (B,).
         groups: Images to be measured, in the order of the normal ones that they belong to, once or several times,
             described by tensors whose first dimension is theirs. The first group has each normal one once.
 
     Returns:
-        How unusual the images of each group are, of shape (B,).
+        How unusual the images of each group are, of shape (B, ...).
     """
     fold_of = fold_of_each(len(groups[0]), folds).to(groups[0].device)
-    found = [each.new_empty(len(each)) for each in groups]
+    found: list[Tensor] = []
     for fold in range(folds):
         inside = fold_of == fold
         measure = learn(~inside)
-        for each, measured in zip(groups, found, strict=True):
+        for place, each in enumerate(groups):
             members = inside.repeat(len(each) // len(inside))
-            measured[members] = measure(each[members])
+            measured = measure(each[members])
+            if fold == 0:
+                found.append(measured.new_empty(len(each), *measured.shape[1:]))
+            found[place][members] = measured
     return found

@@ -53,7 +53,6 @@ class Learnt(DynamicBufferMixin):
 
     dynamic_buffers: ClassVar[tuple[str, ...]]  # their shapes depend on the images; empty until they are fitted
     scalars: ClassVar[dict[str, float]]  # what they are until they are fitted
-    of_each: Tensor | None = None  # what was measured of each image, in their order; only there where it was fitted
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +72,6 @@ class Learnt(DynamicBufferMixin):
             setattr(self, name, getattr(self, name).new_empty(0))
         for name, value in self.scalars.items():
             self.get_buffer(name).fill_(value)
-        self.of_each = None
 
 
 class Measure(Learnt):
@@ -82,6 +80,7 @@ class Measure(Learnt):
     scalars: ClassVar[dict[str, float]] = {"median": 0.0, "spread": 1.0}
     median: Tensor
     spread: Tensor
+    held_out: Tensor  # (B, ...): what was measured of each image that was fitted to, by what the others teach
 
     def calibrate(self, unusual: Tensor, least_spread: float) -> None:
         """Learn how unusual normal images are that the measure was not fitted to.
@@ -92,11 +91,14 @@ class Measure(Learnt):
         """
         least = max(least_spread, LEAST_RELATIVE_SPREAD * unusual.median().item())
         self.median, self.spread = usual(unusual, least)
-        self.of_each = unusual
 
     def log_odds(self, unusual: Tensor) -> Tensor:
         """Turn what was measured into the log odds of an anomaly, see :func:`log_odds`."""
         return log_odds(unusual, self.median, self.spread)
+
+    def of_images(self, unusual: Tensor) -> Tensor:
+        """Turn what was measured of images (B, ...) into their log odds (B,)."""
+        return self.log_odds(unusual)
 
 
 def at_least(scale: Tensor) -> Tensor:

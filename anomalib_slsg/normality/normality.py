@@ -1,5 +1,6 @@
 """Normality: a frozen backbone, the measures of its features, and what they say of images. Not in the paper."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,20 +8,21 @@ from torch import Tensor, nn
 
 from anomalib_slsg.normality.backbone import Features, FrozenBackbone, Grid
 from anomalib_slsg.normality.composition import Composition
+from anomalib_slsg.normality.joining import Opinion
 from anomalib_slsg.normality.options import NormalityOptions
 from anomalib_slsg.normality.places import PlaceByPlace, Places, Whole
 
 
-class NormalityEvidence(NamedTuple):
-    """What the fitted measures say.
+class HeldOut(NamedTuple):
+    """The images that were fitted to, judged as if they were new: each by what the others teach.
 
     Attributes:
-        image: Log odds that an image is anomalous, of shape (B,).
-        pixels: Log odds that a pixel is, of shape (B, 1, H, W); ``None`` without *places*.
+        number: How many there are.
+        opinion: Tells what is said of those of the given indices.
     """
 
-    image: Tensor
-    pixels: Tensor | None
+    number: int
+    opinion: Callable[[Tensor], Opinion]
 
 
 class Normality(nn.Module):
@@ -52,16 +54,23 @@ class Normality(nn.Module):
         return any(measure.fitted for measure in self.measures)
 
     @property
-    def of_held_out(self) -> Tensor | None:
-        """Log odds of the images that were fitted to, by what the others teach, of shape (B,).
+    def held_out(self) -> HeldOut | None:
+        """The images that were fitted to, by what the others teach; ``None`` until it is fitted."""
+        asked = [
+            measure for measure in (self.places, self.whole, self.composition) if measure is not None and measure.fitted
+        ]
+        if not asked:
+            return None
 
-        They are there where the measures were fitted; checkpoints do not hold them.
-        """
-        asked = [measure for measure in (self.places, self.whole, self.composition) if measure is not None]
-        said = [measure.log_odds(measure.of_each) for measure in asked if measure.of_each is not None]
-        return torch.logsumexp(torch.stack(said), dim=0) if said else None
+        def opinion(images: Tensor) -> Opinion:
+            said = [measure.of_images(measure.held_out[images]) for measure in asked]
+            maps = [each.of_pixels(each.held_out[images]) for each in (self.places, self.details) if each is not None]
+            pixels = torch.stack(maps).sum(dim=0) if maps else None
+            return Opinion(torch.logsumexp(torch.stack(said), dim=0), pixels)
 
-    def forward(self, images: Tensor, backbone: nn.Module) -> NormalityEvidence:
+        return HeldOut(len(asked[0].held_out), opinion)
+
+    def forward(self, images: Tensor, backbone: nn.Module) -> Opinion:
         """Tell what the fitted measures say: an image is anomalous for any of their reasons, so odds add up.
 
         Args:
@@ -69,7 +78,7 @@ class Normality(nn.Module):
             backbone: Normality's own, or a faster copy of it.
 
         Returns:
-            The evidence.
+            The opinion.
         """
         grids = [_grid(measure) for measure in (self.details, self.places, self.whole)]
         features: Features = backbone(images, grids)
@@ -83,7 +92,7 @@ class Normality(nn.Module):
             opinions.append(self.whole(features.coarse))
         if self.composition is not None and self.composition.fitted:
             opinions.append(self.composition(features.fine))
-        return NormalityEvidence(torch.logsumexp(torch.stack(opinions), dim=0), pixels)
+        return Opinion(torch.logsumexp(torch.stack(opinions), dim=0), pixels)
 
 
 def _grid(measure: PlaceByPlace | None) -> Grid | None:

@@ -49,8 +49,8 @@ class NormalityOptions(Options):
 class CalibrationOptions(Options):
     """The promised rate of false alarms.
 
-    A tenth of the normal images, ten at the least where there are forty or more, is kept from training and judged by
-    the trained model. Its scores are shifted so that 0.5 is the threshold with the promised rate.
+    Normal images are judged as if they were new, and scores are shifted so that 0.5 is the threshold with the promised
+    rate. SegNet judges a tenth of them, ten at the least where there are forty or more, which is kept from training.
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous, in (0, 0.5]; the same share may have any

@@ -26,7 +26,7 @@ class PlaceByPlace(Measure):
     2022), but of the same place: where a product comes in several kinds, what lies between two kinds is not normal.
     """
 
-    dynamic_buffers: ClassVar[tuple[str, ...]] = ("mean", "whitening", "examples")
+    dynamic_buffers: ClassVar[tuple[str, ...]] = ("mean", "whitening", "examples", "held_out")
     mean: Tensor  # (C, H, W)
     whitening: Tensor  # (H W, C, C)
     examples: Tensor  # (H W, N, C), whitened
@@ -59,15 +59,19 @@ class PlaceByPlace(Measure):
 
         def judge(rest: Tensor) -> Callable[[Tensor], Tensor]:
             normal = learn(rest)
-            return lambda images: image_distances(normal.distances(images))
+            return normal.distances
 
-        (unusual,) = cross_fold_scores(min(MOST_FOLDS, len(features)), judge, features)
+        (self.held_out,) = cross_fold_scores(min(MOST_FOLDS, len(features)), judge, features)
         self.mean, self.whitening, self.examples = learn(None)
-        self.calibrate(unusual, LEAST_SPREAD)
+        self.calibrate(image_distances(self.held_out), LEAST_SPREAD)
 
     def distances(self, features: Tensor) -> Tensor:
         """Measure how far features (B, C, H, W) are from normal ones: (B, 1, H, W)."""
         return Gaussian(self.mean, self.whitening, self.examples).distances(features)
+
+    def of_images(self, unusual: Tensor) -> Tensor:
+        """Turn distances (B, 1, H, W) into log odds (B,), see :func:`image_distances`."""
+        return self.log_odds(image_distances(unusual))
 
 
 def _row(features: Tensor, posed: Posed | None, row: int) -> tuple[Tensor, Posed | None]:
@@ -91,7 +95,7 @@ class Whole(PlaceByPlace):
         Returns:
             Log odds of shape (B,).
         """
-        return self.log_odds(image_distances(self.distances(features)))
+        return self.of_images(self.distances(features))
 
 
 class Places(PlaceByPlace):
@@ -126,11 +130,14 @@ class Places(PlaceByPlace):
             Log odds of shape (B,), and of shape (B, 1, height, width).
         """
         distances = self.distances(features)
-        cells = self.log_odds(distances)
-        pixels = self.rows @ cells @ self.columns.T
+        pixels = self.of_pixels(distances)
         if pixels.shape[-2:] != size:  # resizing to the size that it has takes a runtime as long as to another one
             pixels = interpolate(pixels, size, mode="bilinear", align_corners=False)
-        return self.log_odds(image_distances(distances)), pixels
+        return self.of_images(distances), pixels
+
+    def of_pixels(self, distances: Tensor) -> Tensor:
+        """Turn distances (B, 1, H, W) into log odds of pixels of the images that were fitted to."""
+        return self.rows @ self.log_odds(distances) @ self.columns.T
 
 
 def image_distances(distances: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ def test_nothing_that_judges_is_refused() -> None:
 def test_the_threshold_is_calibrated_by_images_kept_from_training(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", folder_tree: Path, tmp_path: Path
 ) -> None:
-    """Forty images, of which ten are kept: none of them above the threshold, and the highest at it."""
+    """Forty images, of which ten are kept: one above the threshold, the next at it, kept ones as they are judged."""
     (tmp_path / "good").mkdir()
     for number in range(5):
         for path in (folder_tree / "good").iterdir():
@@ -170,6 +170,9 @@ def test_the_threshold_is_calibrated_by_images_kept_from_training(
         result = model.eval().model((model.pre_processor.transform(images) * 255).round() / 255)
     (card,) = (tmp_path / "results").rglob("calibration.json")
     assert json.loads(card.read_text()) == model.model.calibration.card()
-    assert model.model.calibration.card()["images"] == 10
-    torch.testing.assert_close(result.pred_score.max(), torch.tensor(0.5), atol=1e-4, rtol=0)
-    torch.testing.assert_close(result.anomaly_map.max(), torch.tensor(0.5), atol=1e-4, rtol=0)
+    calibration = model.model.calibration
+    assert (calibration.card()["images"], calibration.card()["kept"]) == (40, 10)
+    images, pixels = calibration.images - calibration.image_shift, calibration.pixels - calibration.pixel_shift
+    for scores, found in ((images, result.pred_score), (pixels, result.anomaly_map.flatten(1).amax(dim=1))):
+        assert scores.sort().values[38] == 0
+        torch.testing.assert_close(found, torch.sigmoid(scores[30:]), atol=1e-4, rtol=0)

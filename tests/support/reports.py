@@ -11,6 +11,7 @@ from tests.support.trees import draw_part, write_image
 
 CALIBRATION = {
     "images": 39,
+    "kept": 4,
     "false_alarm_rate": 0.05,
     "supported_rate": 0.025,
     "scores": [0.25] * 38 + [0.5],

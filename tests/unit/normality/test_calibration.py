@@ -5,15 +5,33 @@ import math
 import pytest
 import torch
 
-from anomalib_slsg.normality.calibration import Calibration, Verdict, conformal_index, supported_rate
+from anomalib_slsg.networks.seg_net import RARITY
+from anomalib_slsg.normality.calibration import Calibration, conformal_index, supported_rate, what_a_rate_takes
+from anomalib_slsg.normality.joining import Opinion, Verdict
 from anomalib_slsg.normality.measure import log_odds
+from anomalib_slsg.normality.normality import HeldOut
+
+BOTH = ("segnet", "normality")
 
 
-def _verdict(number: int, seed: int = 0, opinions: tuple[str, ...] = ("segnet", "normality")) -> Verdict:
+def _verdict(number: int, seed: int = 0, opinions: tuple[str, ...] = BOTH, loudness: float = 1.0) -> Verdict:
+    """Opinions of normal images; SegNet's vary by ``loudness``."""
     generator = torch.Generator().manual_seed(seed)
-    segnet, normality = (torch.randn(number, generator=generator) - 5 for _ in range(2))
-    pixels = torch.randn(number, 1, 4, 4, generator=generator)
-    return Verdict(segnet if "segnet" in opinions else None, normality if "normality" in opinions else None, pixels)
+    image, pixels = (torch.randn(2, number, *shape, generator=generator) - 5 for shape in ((), (1, 4, 4)))
+    said = {"segnet": Opinion(loudness * image[0], pixels[0] + 3), "normality": Opinion(image[1], pixels[1])}
+    return Verdict(*(said[name] if name in opinions else None for name in BOTH))
+
+
+def _held_out(number: int, seed: int) -> HeldOut:
+    normality = _verdict(number, seed).normality
+    assert normality is not None
+    return HeldOut(number, normality.of)
+
+
+def _of_images(segnet: torch.Tensor | None, normality: torch.Tensor | None) -> Verdict:
+    return Verdict(
+        *(None if image is None else Opinion(image, image[:, None, None, None]) for image in (segnet, normality))
+    )
 
 
 @pytest.mark.parametrize(("number", "rate", "below"), [(19, 0.05, 19), (39, 0.05, 38), (99, 0.1, 90), (10, 0.05, 10)])
@@ -27,9 +45,10 @@ def test_few_kept_images_promise_what_so_many_support(kept: int) -> None:
     """SegNet's opinion is scaled by them, too, however far it varies."""
     alarms: list[float] = []
     for seed in range(400):
-        calibration, images, new = Calibration(), _verdict(kept, seed), _verdict(100, 1000 + seed)
-        calibration.fit([images._replace(segnet=3 * images.segnet)], false_alarm_rate=0.05)
-        alarms += (calibration.join(new._replace(segnet=3 * new.segnet)) > calibration.image_shift).float().tolist()
+        calibration = Calibration()
+        calibration.fit([_verdict(kept, seed, loudness=3)], false_alarm_rate=0.05)
+        new = _verdict(100, 1000 + seed, loudness=3)
+        alarms += (calibration.join(new) > calibration.image_shift).float().tolist()
     assert sum(alarms) / len(alarms) < 1.1 * supported_rate(kept)
 
 
@@ -49,39 +68,36 @@ def test_new_normal_images_raise_no_more_alarms_than_promised(opinions: tuple[st
 
 def test_an_opinion_that_varies_much_counts_for_little() -> None:
     """SegNet says loud things of normal images that it does not know; normality's opinion is in units already."""
-    kept = _verdict(40)
+    kept = _verdict(40, loudness=100)
     assert kept.segnet is not None
     calibration = Calibration()
-    calibration.fit([kept._replace(segnet=100 * kept.segnet)], 0.05)
-    loud = Verdict(100 * kept.segnet.median().reshape(1), torch.tensor([1.0]), kept.pixels[:1])
-    torch.testing.assert_close(calibration.join(loud)[0], torch.tensor(1.0), atol=0.05, rtol=0)
-    certain = loud._replace(segnet=loud.segnet + 1000 * calibration.segnet_spread)
-    assert calibration.join(certain)[0] > 10
+    calibration.fit([kept], 0.05)
+    usual, normality = kept.segnet.image.median().reshape(1), torch.tensor([1.0])
+    joined = calibration.join(_of_images(usual, normality))
+    torch.testing.assert_close(joined, normality, atol=0.05, rtol=0)
+    assert calibration.join(_of_images(usual + 1000 * calibration.segnet_spread, normality)) > 10
 
 
 def test_odds_add_up_where_segnet_finds_something() -> None:
     """Below even odds it is silent; above, what exceeds them is added."""
     calibration = Calibration()
     segnet, normality = torch.tensor([-3.0, 0.0, 0.5, 2.0]), torch.tensor([-30.0, 0.0, 1.0, -9.0])
-    verdict = Verdict(segnet, normality, torch.zeros(4, 1, 1, 1))
     expected = torch.tensor(
         [-30.0, 0.0, math.log(math.exp(0.5) - 1 + math.exp(1)), math.log(math.exp(2) - 1 + math.exp(-9))]
     )
-    torch.testing.assert_close(calibration.join(verdict), expected)
-    for alone in (verdict._replace(segnet=None), verdict._replace(normality=None)):
-        given = alone.normality if alone.segnet is None else alone.segnet
-        torch.testing.assert_close(calibration.join(alone), given)
+    torch.testing.assert_close(calibration.join(_of_images(segnet, normality)), expected)
+    torch.testing.assert_close(calibration.join(_of_images(segnet, None)), segnet)
+    torch.testing.assert_close(calibration.join(_of_images(None, normality)), normality)
 
 
 def test_what_varies_at_random_never_spoils_what_tells_anomalies_apart() -> None:
     """A SegNet that knows nothing of a product leaves the ranking of images to normality."""
     calibration, good, bad = Calibration(), _verdict(400, seed=1), _verdict(400, seed=2)
     calibration.fit([_verdict(30)], 0.05)
-    assert good.normality is not None
-    assert bad.normality is not None
-    good = good._replace(normality=0.7 * (good.normality + 5) - 1.5)
-    bad = bad._replace(normality=0.7 * (bad.normality + 5) + 1.0)
-    alone = _share_in_order(good.normality, bad.normality)
+    (noise, usual), (other_noise, unusual) = ([opinion.image for opinion in each if opinion] for each in (good, bad))
+    usual, unusual = 0.7 * (usual + 5) - 1.5, 0.7 * (unusual + 5) + 1.0
+    good, bad = _of_images(noise, usual), _of_images(other_noise, unusual)
+    alone = _share_in_order(usual, unusual)
     joined = _share_in_order(calibration.join(good), calibration.join(bad))
     added = _share_in_order(*(_sum_of_odds(calibration, verdict) for verdict in (good, bad)))
     assert alone > 0.99
@@ -93,7 +109,7 @@ def test_joined_odds_rise_with_each_opinion() -> None:
     calibration = Calibration()
     grid = torch.linspace(-4, 4, 81)
     segnet, normality = (axis.flatten() for axis in torch.meshgrid(grid, grid, indexing="ij"))
-    joined = calibration.join(Verdict(segnet, normality, torch.zeros(len(segnet), 1, 1, 1))).unflatten(0, (81, 81))
+    joined = calibration.join(_of_images(segnet, normality)).unflatten(0, (81, 81))
     assert (joined.diff(dim=0) >= 0).all()
     assert (joined.diff(dim=1) > 0).all()
 
@@ -105,8 +121,8 @@ def _share_in_order(good: torch.Tensor, bad: torch.Tensor) -> float:
 def _sum_of_odds(calibration: Calibration, verdict: Verdict) -> torch.Tensor:
     assert verdict.segnet is not None
     assert verdict.normality is not None
-    segnet = log_odds(verdict.segnet, calibration.segnet_median, calibration.segnet_spread)
-    return torch.logaddexp(segnet, verdict.normality)
+    segnet = log_odds(verdict.segnet.image, calibration.segnet_median, calibration.segnet_spread)
+    return torch.logaddexp(segnet, verdict.normality.image)
 
 
 def test_nothing_is_shifted_without_kept_images() -> None:
@@ -129,18 +145,85 @@ def test_the_card_says_what_the_promise_rests_on() -> None:
 @pytest.mark.parametrize(
     ("number", "rate", "said"),
     [
-        (19, 0.05, "At 0.5, 5.0% of normal images or fewer are expected to raise an alarm (19 were kept)."),
-        (10, 0.05, "10 kept images support no rate of false alarms below 9.1%, so 0.5 is the highest of their scores;"),
-        (1, 0.05, "1 kept image supports no rate of false alarms below 50.0%"),
+        (19, 0.05, "At 0.5, 5.0% of normal images or fewer are expected to raise an alarm (from 19)."),
+        (
+            10,
+            0.05,
+            "10 normal images support no rate of false alarms below 9.1%, so 0.5 is the highest of their scores;",
+        ),
+        (1, 0.05, "1 normal image supports no rate of false alarms below 50.0%"),
         (10, 0.05, "5.0% takes 190 training images."),
-        (3, 0.1, "10.0% takes 40 training images."),  # of which ten are kept
-        (10, 0.01, "1.0% takes 990 training images."),
     ],
 )
 def test_one_line_says_what_is_promised(number: int, rate: float, said: str) -> None:
     calibration = Calibration()
-    calibration.fit([_verdict(number)], rate)
+    calibration.fit([_verdict(number, opinions=("segnet",))], rate)
     assert said in calibration.sentence()
+
+
+def test_normality_knows_the_images_that_were_trained_with_too() -> None:
+    calibration = Calibration()
+    calibration.fit([_verdict(2)], 0.05, _held_out(16, seed=1))
+    assert "18 normal images support no rate of false alarms below 5.3%" in calibration.sentence()
+    assert "5.0% takes 19 training images" in calibration.sentence()
+    card = calibration.card()
+    assert (card["images"], card["kept"]) == (18, 2)
+
+
+@pytest.mark.parametrize(
+    ("rate", "normality", "images"),
+    [
+        *((0.05, True, 19), (0.1, True, 10), (0.2, True, 10)),  # of fewer than ten, none is kept
+        *((0.01, True, 99), (0.001, True, 4990)),  # normality is fitted to 500 at the most
+        *((0.05, False, 190), (0.1, False, 40), (0.01, False, 990)),
+    ],
+)
+def test_fewer_images_support_a_rate_where_normality_judges(rate: float, normality: bool, images: int) -> None:
+    assert what_a_rate_takes(rate, normality) == f"{rate:.1%} takes {images} training images"
+
+
+@pytest.mark.parametrize("opinions", [("normality",), BOTH], ids=str)
+def test_images_that_were_trained_with_are_judged_with_what_segnet_says_of_kept_ones(opinions: tuple[str, ...]) -> None:
+    kept, held_out, calibration = _verdict(5, opinions=opinions, loudness=40), _held_out(37, seed=1), Calibration()
+    calibration.fit(
+        [Verdict(*(each and each.of(torch.arange(start, end)) for each in kept)) for start, end in ((0, 3), (3, 5))],
+        0.1,
+        held_out,
+    )
+    images, pixels = [], []
+    for index in range(42):
+        turn = index % 5 if index < 37 else index - 37
+        normality = held_out.opinion(torch.tensor([index])) if index < 37 else kept.normality.of(torch.tensor([turn]))
+        image, peak = normality.image, normality.pixels
+        if kept.segnet is not None:
+            others = torch.cat([kept.segnet.image[:turn], kept.segnet.image[turn + 1 :]])
+            spread = max(others.quantile(0.9) - others.median(), torch.tensor(0.5))
+            excess = log_odds(kept.segnet.image[turn], others.median(), spread).clamp(min=0).expm1()
+            image = (image.exp() + excess).log()
+            peak = peak + (kept.segnet.pixels[turn] - RARITY).clamp(min=0)
+        images.append(image.item())
+        pixels.append(peak.max().item())
+    torch.testing.assert_close(calibration.images, torch.tensor(images), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(calibration.pixels, torch.tensor(pixels))
+    assert calibration.image_shift == calibration.images.sort().values[38]  # the 39th of 42
+    assert calibration.pixel_shift == calibration.pixels.sort().values[38]
+
+
+@pytest.mark.parametrize("loudness", [0.1, 1.0, 10.0])
+def test_many_images_that_were_trained_with_keep_the_promise_where_few_are_kept(loudness: float) -> None:
+    """The rate is as promised in the mean, and differs less from training to training than by ten kept images alone."""
+    spread = []
+    for number in (90, 0):
+        rates = []
+        for seed in range(300):
+            calibration, held_out = Calibration(), _held_out(number, 1000 + seed) if number else None
+            calibration.fit([_verdict(10, seed, loudness=loudness)], 0.05, held_out)
+            new = _verdict(400, 2000 + seed, loudness=loudness)
+            rates.append((calibration.join(new) > calibration.image_shift).float().mean())
+        if number:
+            assert 0.04 < torch.stack(rates).mean() < 0.06
+        spread.append(torch.stack(rates).std())
+    assert spread[0] < 0.7 * spread[1]
 
 
 def test_calibrates_anew_and_survives_checkpoints() -> None:

@@ -71,13 +71,41 @@ class _NoiseAndBlack(_Noise):
 
 def test_an_unusual_image_among_those_that_are_fitted_to_is_known_to_the_others() -> None:
     normality = _fitted(images=_NoiseAndBlack())
-    said = normality.of_held_out
-    assert said is not None
+    held_out = normality.held_out
+    assert held_out is not None
+    assert held_out.number == 12
+    said = held_out.opinion(torch.arange(12)).image
     assert said.shape == (12,)
     assert said.argmax() == 7
     assert said[7] > said.median() + 1
-    assert _fitted("whole").of_held_out is not None
-    assert Normality(tiny_normality()).of_held_out is None
+    whole = _fitted("whole").held_out
+    assert whole is not None
+    assert whole.opinion(torch.tensor([3, 5])).pixels is None
+    assert Normality(tiny_normality()).held_out is None
+
+
+class _NoiseWithASquare(_Noise):
+    def __getitem__(self, index: int) -> ImageItem:
+        item = super().__getitem__(index)
+        if index == 7:
+            item.image[:, 16:32, 40:56] = 0
+        return item
+
+
+def test_what_is_held_out_is_what_a_model_of_the_others_says() -> None:
+    """Also where in an image: as if the images had not been there, and survives checkpoints."""
+    normality, loaded = _fitted(images=_NoiseWithASquare()), Normality(tiny_normality())
+    loaded.load_state_dict(normality.state_dict())
+    held_out = loaded.held_out
+    assert held_out is not None
+    pixels = held_out.opinion(torch.tensor([7])).pixels
+    assert pixels is not None
+    assert pixels.shape == (1, 1, 64, 64)
+    row, column = divmod(int(pixels.argmax()), 64)
+    assert 12 <= row < 36
+    assert 36 <= column < 60
+    seen = normality(_NoiseWithASquare()[7].image[None], normality.backbone)
+    assert pixels.max() > seen.pixels.max() + 1  # an image that was learnt from is its own nearest example
 
 
 def test_nothing_is_known_until_it_is_fitted() -> None:
