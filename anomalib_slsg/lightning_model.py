@@ -234,9 +234,11 @@ class Slsg(RestorableModule):
     def fit_normality(self) -> None:
         """Fit the measures of normality, unless a checkpoint has them. It comes before the pre-training."""
         normality, images = self.model.normality, self.normal_images  # read before the loader starts processes
-        if normality is not None and not (normality.fitted and self.trainer.ckpt_path is not None):
-            alone = not self.model.segments
-            fitting = NormalityFitting(images, self.model.normalise, self.device, self.shows_progress, alone)
+        if normality is None:
+            return
+        alone = not self.model.segments
+        fitting = NormalityFitting(images, self.model.normalise, self.device, self.shows_progress, alone)
+        if self.trainer.ckpt_path is None or not fitting.is_done(normality):
             fitting.fit(normality, stream(self.fit_seed, NORMALITY_STREAM))
 
     def on_train_start(self) -> None:

@@ -105,9 +105,11 @@ class SlsgModel(nn.Module):
         Returns:
             As :meth:`forward`.
         """
-        with full_precision(verdict.pixels.device):
+        with full_precision(self.mean.device):
+            pixels = verdict.pixels
+            assert pixels is not None  # :meth:`judge` sees to it
             return InferenceBatch(
-                anomaly_map=_probability(verdict.pixels - self.calibration.pixel_shift),
+                anomaly_map=_probability(pixels - self.calibration.pixel_shift),
                 pred_score=_probability(self.calibration.join(verdict) - self.calibration.image_shift),
             )
 
@@ -144,11 +146,10 @@ class SlsgModel(nn.Module):
         if self.normality is not None and self.normality.fitted and backbone is not None:
             with full_precision(inputs.device):
                 normality = self.normality(inputs, backbone)
-        no_map = torch.zeros_like(images[:, :1])
-        if segnet is None and normality is None:
-            segnet = Opinion(no_map[:, 0, 0, 0], no_map)
-        if segnet is None and normality is not None and normality.pixels is None:
-            normality = normality._replace(pixels=no_map)
+        if normality is None and segnet is None:
+            segnet = Opinion(torch.zeros_like(images[:, 0, 0, 0]), torch.zeros_like(images[:, :1]))
+        elif normality is not None and segnet is None and normality.pixels is None:
+            normality = normality._replace(pixels=torch.zeros_like(images[:, :1]))
         return Verdict(segnet, normality)
 
     def image_score(self, log_odds: Tensor) -> Tensor:

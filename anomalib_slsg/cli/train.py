@@ -101,7 +101,7 @@ def run(options: Namespace) -> int:
         unpromised = f", so no rate of false alarms is promised: {takes}"
     print(
         f"Training {_length(model, minutes if by_time else None)}; {kept} good image{' is' if kept == 1 else 's are'} "
-        f"kept for the threshold{unpromised}."
+        f"kept from training, to find the threshold{unpromised}."
     )
     checkpoint = _fit(engine, model, images.datamodule, output, state)
     look.write(output, checkpoint)

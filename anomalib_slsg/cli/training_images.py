@@ -31,8 +31,8 @@ class TrainingImagesLook(Callback):
         scores: dict[int, float] = {}
         known = [(dataset.kept_indices, calibration.images[len(calibration.images) - len(dataset.kept_indices) :])]
         if normality is not None and (held_out := normality.held_out) is not None:
-            fitted = spread_evenly(len(dataset.training_indices), held_out.number)
-            known.append((dataset.training_indices[fitted], held_out.opinion(torch.arange(held_out.number)).image))
+            fitted = spread_evenly(len(dataset.training_indices), len(held_out.images))
+            known.append((dataset.training_indices[fitted], held_out.images))
         for indices, log_odds in known:
             scores |= zip(indices.tolist(), torch.sigmoid(log_odds - calibration.image_shift).tolist(), strict=True)
         self._photographs = [Photograph(file, scores.get(index)) for index, file in enumerate(files)]

@@ -106,15 +106,15 @@ def kept_for_calibration(number: int) -> list[int]:
     Returns:
         Ascending indices.
     """
-    count = number_kept(number)
+    count = max(LEAST_KEPT if number >= ENOUGH_IMAGES else 0, number // 10)
     runs = torch.arange(number).tensor_split(max(1, -(-count // RUN)))
     chosen = [run[len(run) // 2 :][:RUN] for run in runs]
     return torch.cat(chosen)[:count].tolist()
 
 
-def number_kept(number: int) -> int:
-    """Tell how many images are kept for calibration."""
-    return max(LEAST_KEPT if number >= ENOUGH_IMAGES else 0, number // 10)
+def images_that_keep(kept: int) -> int:
+    """Tell how many images there have to be for so many of them to be kept for calibration, at least one."""
+    return 10 * kept if kept > LEAST_KEPT else min(10 * kept, ENOUGH_IMAGES)
 
 
 @contextmanager

@@ -1,24 +1,22 @@
 """The threshold whose rate of false alarms is promised. Not in the paper."""
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from anomalib_slsg.data.training_images import number_kept
+from anomalib_slsg.data.training_images import LEAST_KEPT, images_that_keep
 from anomalib_slsg.normality.description import FITTED_IMAGES
-from anomalib_slsg.normality.joining import Verdict, concatenate
+from anomalib_slsg.normality.joining import Opinion, Verdict, join_images, join_pixels
 from anomalib_slsg.normality.measure import Learnt, log_odds, usual
 from anomalib_slsg.normality.normality import HeldOut
 from anomalib_slsg.utils.processes import share_buffers
 
 LEAST_SPREAD = 0.5  # of SegNet's log odds of normal images, where all of them are the same
-SILENT_SPREAD = 1e9  # of SegNet's log odds where a single normal image cannot tell how far they vary
+SILENT_SPREAD = 1e9  # of SegNet's log odds where normal images are too few to tell how far they vary
 BINS = 20  # of the card's histogram
-IMAGES_AT_A_TIME = 16
 
 
 class Calibration(Learnt):
@@ -55,34 +53,45 @@ class Calibration(Learnt):
         Returns:
             Log odds of shape (B,).
         """
-        segnet = verdict.segnet
-        if segnet is not None and verdict.normality is not None and self.fitted:
-            image = log_odds(segnet.image, self.segnet_median, self.segnet_spread)
-            verdict = verdict._replace(segnet=segnet._replace(image=image))
-        return verdict.image
+        segnet, normality = (None if opinion is None else opinion.image for opinion in verdict)
+        if segnet is not None and normality is not None and self.fitted:
+            segnet = log_odds(segnet, self.segnet_median, self.segnet_spread)
+        return join_images(segnet, normality)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Verdict], false_alarm_rate: float, held_out: HeldOut | None = None) -> None:
         """Learn from normal images.
 
+        Those that were trained with are judged as if they were new: normality knows them by what it learns of the
+        others. What SegNet says of them tells nothing of new ones, so each gets what it says of a kept one, in turn.
+
         Args:
-            batches: What is known of those that were kept from training, batch by batch.
+            batches: What is known of the images that were kept from training, batch by batch.
             false_alarm_rate: The promised rate.
-            held_out: Those that were trained with; ``None`` without normality.
+            held_out: The images that were trained with; ``None`` without normality.
         """
         self.reset()
-        kept = concatenate(list(batches))
-        if kept.segnet is not None:
-            self.segnet_median, self.segnet_spread = _scale(kept.segnet.image)
-            if kept.normality is not None:
-                kept = kept._replace(segnet=kept.segnet._replace(image=_by_the_others(kept.segnet.image)))
-        judged = chain(() if held_out is None else _in_turn(held_out, kept), [kept])
-        found = [(verdict.image, verdict.pixels.flatten(1).amax(dim=1)) for verdict in judged]
-        self.images, self.pixels = (torch.cat(each) for each in zip(*found, strict=True))
+        kept, peaks = [], []
+        for verdict in batches:
+            peaks.append(_peaks(verdict.pixels, self.join(verdict)))
+            kept.append(verdict._replace(normality=verdict.normality and verdict.normality._replace(pixels=None)))
+        segnet, normality = (_images(opinions) for opinions in zip(*kept, strict=True))
+        if segnet is not None:
+            self.segnet_median, self.segnet_spread = _scale(segnet)
+            segnet = segnet if normality is None else _by_the_others(segnet)
+        self.pixels = kept_pixels = torch.cat(peaks)
+        number = len(kept_pixels)
+        if held_out is not None and normality is not None:
+            turns = torch.arange(len(held_out.images) + number) - len(held_out.images)  # kept ones are the last
+            segnet = None if segnet is None else segnet[turns % number]
+            normality = torch.cat([held_out.images, normality])
+            self.pixels = torch.cat([_peaks_in_turn(held_out, kept, number), kept_pixels])
+        self.images = join_images(segnet, normality)
         self.false_alarm_rate.fill_(false_alarm_rate)
-        self.kept.fill_(len(kept.image))
-        index = conformal_index(len(self.images), false_alarm_rate)
-        self.image_shift, self.pixel_shift = (each.sort().values[index].clone() for each in (self.images, self.pixels))
+        self.kept.fill_(number)
+        self.image_shift, self.pixel_shift = (_threshold(each, false_alarm_rate) for each in (self.images, self.pixels))
+        if segnet is not None:  # its map counts as it is, however far it varies, and few kept images hardly tell
+            self.pixel_shift = torch.maximum(self.pixel_shift, _threshold(kept_pixels, false_alarm_rate))
         share_buffers(self)
 
     def card(self) -> dict[str, Any]:
@@ -94,7 +103,7 @@ class Calibration(Learnt):
             theirs, from 0 to 1, of which the threshold is 0.5; ``histogram``: how many of them there are in each
             twentieth from 0 to 1.
         """
-        scores = torch.sigmoid(self.images - self.image_shift).sort().values
+        scores = torch.sigmoid(self.images.sort().values - self.image_shift)
         return {
             "images": len(scores),
             "kept": int(self.kept.item()),
@@ -108,7 +117,7 @@ class Calibration(Learnt):
         """Say in one line what is promised."""
         number, rate = len(self.images), self.false_alarm_rate.item()
         if rate >= supported_rate(number) - 1e-6:
-            return f"At 0.5, {rate:.1%} of normal images or fewer are expected to raise an alarm (from {number})."
+            return f"At 0.5, about {rate:.1%} of normal images are expected to raise an alarm (from {number})."
         images = f"{number} normal image supports" if number == 1 else f"{number} normal images support"
         return (
             f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
@@ -116,21 +125,39 @@ class Calibration(Learnt):
         )
 
 
-def _in_turn(held_out: HeldOut, kept: Verdict) -> Iterator[Verdict]:
-    """Judge images that were trained with as if they were new.
+def _peaks_in_turn(held_out: HeldOut, kept: Sequence[Verdict], number: int) -> Tensor:
+    """Highest pixels of images that were trained with, each with SegNet's map of one of ``number`` kept images."""
+    peaks = torch.zeros_like(held_out.images)
+    start = 0
+    for verdict in kept:
+        length = max(len(opinion.image) for opinion in verdict if opinion is not None)
+        maps = None if verdict.segnet is None else verdict.segnet.pixels
+        for first in range(start, len(peaks), number):
+            images = torch.arange(first, min(first + length, len(peaks)))
+            segnet = None if maps is None else maps[: len(images)]
+            peaks[images] = _peaks(join_pixels(segnet, held_out.pixels(images)), peaks[images])
+        start += length
+    return peaks
 
-    Normality knows them by what it learns of the others. What SegNet says of them tells nothing of new ones, since it
-    was trained with them; so each gets SegNet's opinion of a kept one, in turn.
-    """
-    for images in torch.arange(held_out.number).split(IMAGES_AT_A_TIME):
-        segnet = kept.segnet and kept.segnet.of(images % len(kept.segnet.image))
-        yield Verdict(segnet, held_out.opinion(images))
+
+def _peaks(pixels: Tensor | None, images: Tensor) -> Tensor:
+    """The highest of each image's pixels (B, 1, H, W); without a map 0 for each of the images (B,)."""
+    return torch.zeros_like(images) if pixels is None else pixels.flatten(1).amax(dim=1)
+
+
+def _images(opinions: Sequence[Opinion | None]) -> Tensor | None:
+    said = [opinion.image for opinion in opinions if opinion is not None]
+    return torch.cat(said) if said else None
+
+
+def _threshold(scores: Tensor, rate: float) -> Tensor:
+    return scores.sort().values[conformal_index(len(scores), rate)].clone()
 
 
 def _scale(segnet: Tensor) -> tuple[Tensor, Tensor]:
     """Median and spread of what SegNet says of kept images (B,)."""
     median, spread = usual(segnet, LEAST_SPREAD)
-    return median, spread if len(segnet) > 1 else torch.full_like(spread, SILENT_SPREAD)
+    return median, spread if len(segnet) >= LEAST_KEPT else torch.full_like(spread, SILENT_SPREAD)
 
 
 def _by_the_others(segnet: Tensor) -> Tensor:
@@ -139,7 +166,7 @@ def _by_the_others(segnet: Tensor) -> Tensor:
     In a spread that an image itself has widened it would seem more usual than a new one, and the threshold would be
     too low.
     """
-    if len(segnet) == 1:
+    if len(segnet) < LEAST_KEPT:
         return log_odds(segnet, *_scale(segnet))
     others = [segnet[torch.arange(len(segnet), device=segnet.device) != place] for place in range(len(segnet))]
     median, spread = zip(*(usual(each, LEAST_SPREAD) for each in others), strict=True)
@@ -150,7 +177,7 @@ def conformal_index(number: int, rate: float) -> int:
     """Find the score that a new image exceeds at no more than the promised rate.
 
     Of ``number + 1`` images that are alike in all but their order, the new one is among the highest ones no more often
-    than any other.
+    than any other. Images that others teach about are only nearly so, since what judges new ones has learnt of all.
 
     Args:
         number: How many normal scores there are, at least one.
@@ -167,15 +194,12 @@ def what_a_rate_takes(rate: float, normality: bool) -> str:
 
     Args:
         rate: The promised one, in (0, 1).
-        normality: Whether normality judges: SegNet cannot judge images that it was trained with.
+        normality: Whether normality judges. Without it, only the kept images tell.
     """
-
-    def judged(number: int) -> int:
-        kept = number_kept(number)
-        return kept + (min(number - kept, FITTED_IMAGES) if normality and kept else 0)
-
-    least = next(number for number in count(1) if supported_rate(judged(number)) <= rate + 1e-6)
-    return f"{rate:.1%} takes {least} training images"
+    judged = math.ceil(round(1 / rate, 3)) - 1  # the fewest whose lowest rate is no higher
+    # normality is fitted to no more than FITTED_IMAGES, and beyond these only a tenth is judged
+    images = max(judged, images_that_keep(1), 10 * (judged - FITTED_IMAGES)) if normality else images_that_keep(judged)
+    return f"{rate:.1%} takes {images} training images"
 
 
 def supported_rate(number: int) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from anomalib_slsg.data.normal_images import NormalImages
 from anomalib_slsg.networks.folding import fold_batch_norm
 from anomalib_slsg.normality.backbone import Features
-from anomalib_slsg.normality.description import describe
+from anomalib_slsg.normality.description import FITTED_IMAGES, describe
 from anomalib_slsg.normality.normality import Normality
 from anomalib_slsg.normality.receptive_field import offsets
 from anomalib_slsg.utils.processes import share_buffers
@@ -35,6 +35,14 @@ class NormalityFitting:
     device: torch.device
     show_progress: bool = False
     alone: bool = False
+
+    def is_done(self, normality: Normality) -> bool:
+        """Whether measures, from a checkpoint, are fitted to so many images of this size."""
+        if (held_out := normality.held_out) is None:
+            return False
+        examples = self.images.spread_evenly(FITTED_IMAGES)
+        places, size = normality.places, self.images[examples[:1]].shape[-2:]
+        return len(held_out.images) == len(examples) and (places is None or places.size == size)
 
     @torch.no_grad()
     def fit(self, normality: Normality, generator: torch.Generator) -> None:

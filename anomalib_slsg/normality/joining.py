@@ -1,14 +1,12 @@
 """What SegNet and normality say of images, and how it is joined. Not in the paper."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from anomalib_slsg.networks.seg_net import RARITY
 
-Anything = TypeVar("Anything")
 LEAST_EXCESS = 1e-6  # of SegNet's log odds over even ones that counts
 
 
@@ -23,13 +21,9 @@ class Opinion(NamedTuple):
     image: Tensor
     pixels: Tensor | None
 
-    def of(self, images: Tensor) -> "Opinion":
-        """The opinion of some of the images, by their indices."""
-        return Opinion(self.image[images], None if self.pixels is None else self.pixels[images])
-
 
 class Verdict(NamedTuple):
-    """What is known of images before it becomes probabilities. One opinion is there, and one has a map.
+    """What is known of images before it becomes probabilities. At least one opinion is there.
 
     Attributes:
         segnet: SegNet's; ``None`` without it.
@@ -40,39 +34,44 @@ class Verdict(NamedTuple):
     normality: Opinion | None
 
     @property
-    def image(self) -> Tensor:
-        """Joined log odds of images, of shape (B,): an anomaly is one for any reason, so odds add up.
-
-        SegNet knows simulated anomalies only, so it counts where it finds more than it usually does in normal images:
-        by how much its odds exceed even ones. Elsewhere it is silent, and normality's opinion stands.
-        """
-        if self.segnet is None or self.normality is None:
-            return _given(self)[0].image
-        segnet, normality = self.segnet.image, self.normality.image
-        excess = segnet.clamp(min=LEAST_EXCESS).expm1().log()
-        return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, normality), normality)
-
-    @property
-    def pixels(self) -> Tensor:
-        """Joined log odds of pixels, of shape (B, 1, H, W).
-
-        SegNet's count by how far they exceed RARITY, the prior. Lower ones count as the prior: SegNet knows only
-        simulated anomalies, so its silence proves nothing. Normality's can be negative, and so suppress false alarms.
-        """
-        maps = _given(opinion.pixels for opinion in _given(self))
-        return maps[0] if len(maps) == 1 else maps[0].clamp(min=RARITY) - RARITY + maps[1]
+    def pixels(self) -> Tensor | None:
+        """Joined log odds of pixels, see :func:`join_pixels`; ``None`` where no opinion has a map."""
+        return join_pixels(*(None if opinion is None else opinion.pixels for opinion in self))
 
 
-def concatenate(verdicts: Sequence[Verdict]) -> Verdict:
-    """Put verdicts of several batches together."""
-    of_both = (_given(opinions) for opinions in zip(*verdicts, strict=True))
-    return Verdict(*(_concatenated(opinions) if opinions else None for opinions in of_both))
+def join_images(segnet: Tensor | None, normality: Tensor | None) -> Tensor:
+    """Join what is said of images: an anomaly is one for any reason, so odds add up.
+
+    SegNet knows simulated anomalies only, so it counts where it finds more than it usually does in normal images: by
+    how much its odds exceed even ones. Elsewhere it is silent, and normality's opinion stands.
+
+    Args:
+        segnet: Log odds of shape (B,); ``None`` without SegNet.
+        normality: The same of normality. At least one is there.
+
+    Returns:
+        Log odds of shape (B,).
+    """
+    if segnet is None or normality is None:
+        (only,) = (said for said in (segnet, normality) if said is not None)
+        return only
+    excess = segnet.clamp(min=LEAST_EXCESS).expm1().log()
+    return torch.where(segnet > LEAST_EXCESS, torch.logaddexp(excess, normality), normality)
 
 
-def _concatenated(opinions: Sequence[Opinion]) -> Opinion:
-    maps = _given(opinion.pixels for opinion in opinions)
-    return Opinion(torch.cat([opinion.image for opinion in opinions]), torch.cat(maps) if maps else None)
+def join_pixels(segnet: Tensor | None, normality: Tensor | None) -> Tensor | None:
+    """Join what is said of pixels: log odds add up.
 
+    SegNet's count by how far they exceed RARITY, the prior. Lower ones count as the prior: SegNet knows only simulated
+    anomalies, so its silence proves nothing. Normality's can be negative, and so suppress false alarms.
 
-def _given(each: Iterable[Anything | None]) -> list[Anything]:
-    return [one for one in each if one is not None]
+    Args:
+        segnet: Log odds of shape (B, 1, H, W); ``None`` without SegNet.
+        normality: The same of normality, if it has a map.
+
+    Returns:
+        Log odds of the same shape; ``None`` without any.
+    """
+    if segnet is None or normality is None:
+        return normality if segnet is None else segnet
+    return segnet.clamp(min=RARITY) - RARITY + normality

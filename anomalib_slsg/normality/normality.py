@@ -17,12 +17,12 @@ class HeldOut(NamedTuple):
     """The images that were fitted to, judged as if they were new: each by what the others teach.
 
     Attributes:
-        number: How many there are.
-        opinion: Tells what is said of those of the given indices.
+        images: Log odds that they are anomalous, of shape (N,).
+        pixels: Gives the log odds of pixels (B, 1, H, W) of those of B indices; ``None`` without *places*.
     """
 
-    number: int
-    opinion: Callable[[Tensor], Opinion]
+    images: Tensor
+    pixels: Callable[[Tensor], Tensor | None]
 
 
 class Normality(nn.Module):
@@ -62,13 +62,14 @@ class Normality(nn.Module):
         if not asked:
             return None
 
-        def opinion(images: Tensor) -> Opinion:
-            said = [measure.of_images(measure.held_out[images]) for measure in asked]
-            maps = [each.of_pixels(each.held_out[images]) for each in (self.places, self.details) if each is not None]
-            pixels = torch.stack(maps).sum(dim=0) if maps else None
-            return Opinion(torch.logsumexp(torch.stack(said), dim=0), pixels)
+        def pixels(images: Tensor) -> Tensor | None:
+            if self.places is None or self.details is None:
+                return None
+            finer = self.details.of_pixels(self.details.held_out[images])
+            return self.places.of_pixels(self.places.held_out[images]) + finer
 
-        return HeldOut(len(asked[0].held_out), opinion)
+        said = torch.stack([measure.of_images(measure.held_out) for measure in asked])
+        return HeldOut(torch.logsumexp(said, dim=0), pixels)
 
     def forward(self, images: Tensor, backbone: nn.Module) -> Opinion:
         """Tell what the fitted measures say: an image is anomalous for any of their reasons, so odds add up.

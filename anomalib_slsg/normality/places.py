@@ -135,8 +135,13 @@ class Places(PlaceByPlace):
             pixels = interpolate(pixels, size, mode="bilinear", align_corners=False)
         return self.of_images(distances), pixels
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images that were fitted to."""
+        return len(self.rows), len(self.columns)
+
     def of_pixels(self, distances: Tensor) -> Tensor:
-        """Turn distances (B, 1, H, W) into log odds of pixels of the images that were fitted to."""
+        """Turn distances (B, 1, H, W) into log odds of pixels, at the size of the images that were fitted to."""
         return self.rows @ self.log_odds(distances) @ self.columns.T
 
 

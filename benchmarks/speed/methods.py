@@ -110,5 +110,5 @@ def _no_download() -> Iterator[None]:
 
 def parameters(model: AnomalibModule) -> int:
     """Count the numbers that a model learnt: weights, and what models keep of the training images."""
-    kept = [buffer for name, buffer in model.named_buffers() if name.startswith(KEPT)]
+    kept = [buffer for name, buffer in model.named_buffers() if name.startswith(KEPT) and not name.endswith("held_out")]
     return sum(tensor.numel() for tensor in [*model.model.parameters(), *kept])

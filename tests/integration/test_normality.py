@@ -152,10 +152,7 @@ def test_the_threshold_is_calibrated_by_images_kept_from_training(
     make_model: "MakeModel", make_engine: "MakeEngine", make_folder: "MakeFolder", folder_tree: Path, tmp_path: Path
 ) -> None:
     """Forty images, of which ten are kept: one above the threshold, the next at it, kept ones as they are judged."""
-    (tmp_path / "good").mkdir()
-    for number in range(5):
-        for path in (folder_tree / "good").iterdir():
-            shutil.copy(path, tmp_path / "good" / f"{number}{path.name}")
+    _copy_times(5, folder_tree / "good", tmp_path / "good")
     model, datamodule, seen = (
         make_model(pretraining=NO_PRETRAINING),
         make_folder(normal_dir=tmp_path / "good"),
@@ -176,3 +173,38 @@ def test_the_threshold_is_calibrated_by_images_kept_from_training(
     for scores, found in ((images, result.pred_score), (pixels, result.anomaly_map.flatten(1).amax(dim=1))):
         assert scores.sort().values[38] == 0
         torch.testing.assert_close(found, torch.sigmoid(scores[30:]), atol=1e-4, rtol=0)
+    _copy_times(2, folder_tree / "good", tmp_path / "fewer")  # a checkpoint goes on with other images
+    checkpoint = next((tmp_path / "results").rglob("model.ckpt"))
+    resumed = make_model(pretraining=NO_PRETRAINING)
+    fewer = make_folder(normal_dir=tmp_path / "fewer")
+    make_engine(tmp_path / "resumed", max_steps=21, logger=False).fit(resumed, fewer, ckpt_path=str(checkpoint))
+    assert resumed.model.calibration.card()["images"] == 16
+    assert len(resumed.model.normality.held_out.images) == 15
+
+
+@pytest.mark.parametrize("measure", ["whole", "composition"])
+def test_alone_without_a_map_it_is_calibrated_too(
+    measure: str,
+    make_model: "MakeModel",
+    make_engine: "MakeEngine",
+    make_folder: "MakeFolder",
+    folder_tree: Path,
+    tmp_path: Path,
+) -> None:
+    _copy_times(2, folder_tree / "good", tmp_path / "good")
+    model = make_model(optimizer=OptimizerOptions(iterations=0), normality=tiny_normality(measure))
+    engine = make_engine(tmp_path / "fitted", logger=False)
+    engine.fit(model, make_folder(normal_dir=tmp_path / "good"))
+    assert model.model.calibration.card()["images"] == 16
+    predictions = engine.predict(model, dataset=PredictDataset(folder_tree / "bad"))
+    assert predictions
+    for batch in predictions:
+        assert (batch.anomaly_map == 0.5).all()
+        assert batch.pred_score.isfinite().all()
+
+
+def _copy_times(times: int, source: Path, target: Path) -> None:
+    target.mkdir()
+    for number in range(times):
+        for path in source.iterdir():
+            shutil.copy(path, target / f"{number}{path.name}")
