@@ -82,8 +82,8 @@ class Calibration(Learnt):
         self.pixels = kept_pixels = torch.cat(peaks)
         number = len(kept_pixels)
         if held_out is not None and normality is not None:
-            turns = torch.arange(len(held_out.images) + number) - len(held_out.images)  # kept ones are the last
-            segnet = None if segnet is None else segnet[turns % number]
+            turns = torch.cat([torch.arange(len(held_out.images)) % number, torch.arange(number)])
+            segnet = None if segnet is None else segnet[turns]
             normality = torch.cat([held_out.images, normality])
             self.pixels = torch.cat([_peaks_in_turn(held_out, kept, number), kept_pixels])
         self.images = join_images(segnet, normality)

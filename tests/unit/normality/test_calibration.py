@@ -188,13 +188,15 @@ def test_images_that_were_trained_with_are_judged_with_what_segnet_says_of_kept_
     number: int, opinions: tuple[str, ...]
 ) -> None:
     kept, calibration = _verdict(number, opinions=opinions, loudness=40), Calibration()
+    if kept.segnet is not None:
+        kept.segnet.image[2] += 400  # one that it is not silent of
     held_out = _verdict(37, seed=1, opinions=("normality",))
     halves = [
         Verdict(*(said and Opinion(said.image[half], said.pixels[half]) for said in kept))
         for half in (slice(0, 3), slice(3, None))
     ]
     calibration.fit(halves, 0.1, HeldOut(held_out.normality.image, lambda images: held_out.normality.pixels[images]))
-    images, pixels = [], []
+    images, pixels, heard = [], [], False
     for index in range(37 + number):
         turn = index % number if index < 37 else index - 37
         normality, place = (held_out.normality, index) if index < 37 else (kept.normality, turn)
@@ -205,10 +207,12 @@ def test_images_that_were_trained_with_are_judged_with_what_segnet_says_of_kept_
             excess = log_odds(kept.segnet.image[turn], others.median(), spread).clamp(min=0).expm1()
             image = (image.exp() + (excess if number >= 10 else 0)).log()  # fewer do not tell what is usual
             peak = peak + (kept.segnet.pixels[turn] - RARITY).clamp(min=0)
+            heard = heard or bool(excess)
         images.append(image)
         pixels.append(peak.max())
     torch.testing.assert_close(calibration.images, torch.stack(images), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(calibration.pixels, torch.stack(pixels))
+    assert heard == (kept.segnet is not None)
     index = math.ceil(0.9 * (38 + number)) - 1
     assert calibration.image_shift == calibration.images.sort().values[index]
     highest = calibration.pixels.sort().values[index]
