@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from anomalib_slsg.data.training_images import LEAST_KEPT, images_that_keep
+from anomalib_slsg.data.training_images import ENOUGH_IMAGES, LEAST_KEPT, images_that_keep
 from anomalib_slsg.normality.description import FITTED_IMAGES
 from anomalib_slsg.normality.joining import Opinion, Verdict, join_images, join_pixels
 from anomalib_slsg.normality.measure import Learnt, log_odds, usual
@@ -116,12 +116,18 @@ class Calibration(Learnt):
     def sentence(self) -> str:
         """Say in one line what is promised."""
         number, rate = len(self.images), self.false_alarm_rate.item()
+        silent = self.segnet_spread.item() >= SILENT_SPREAD and number > self.kept.item()
+        addition = (
+            f" SegNet only sharpens maps: {ENOUGH_IMAGES} images would tell what is usual for it." if silent else ""
+        )
         if rate >= supported_rate(number) - 1e-6:
-            return f"At 0.5, about {rate:.1%} of normal images are expected to raise an alarm (from {number})."
+            return (
+                f"At 0.5, about {rate:.1%} of normal images are expected to raise an alarm (from {number}).{addition}"
+            )
         images = f"{number} normal image supports" if number == 1 else f"{number} normal images support"
         return (
             f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
-            f"scores; {what_a_rate_takes(rate, normality=number > self.kept.item())}."
+            f"scores; {what_a_rate_takes(rate, normality=number > self.kept.item())}.{addition}"
         )
 
 

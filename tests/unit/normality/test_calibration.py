@@ -166,6 +166,12 @@ def test_normality_knows_the_images_that_were_trained_with_too() -> None:
     calibration.fit([_verdict(2)], 0.05, _held_out(16, seed=1))
     assert "18 normal images support no rate of false alarms below 5.3%" in calibration.sentence()
     assert "5.0% takes 19 training images" in calibration.sentence()
+    silent = "SegNet only sharpens maps: 40 images would tell what is usual for it."
+    assert calibration.sentence().endswith(silent)
+    calibration.fit([_verdict(10)], 0.05, _held_out(30, seed=1))
+    assert silent not in calibration.sentence()
+    calibration.fit([_verdict(2, opinions=("normality",))], 0.05, _held_out(16, seed=1))
+    assert silent not in calibration.sentence()
     card = calibration.card()
     assert (card["images"], card["kept"]) == (18, 2)
 
