@@ -85,7 +85,7 @@ class Calibration(Learnt):
             turns = torch.cat([torch.arange(len(held_out.images)) % number, torch.arange(number)])
             segnet = None if segnet is None else segnet[turns]
             normality = torch.cat([held_out.images, normality])
-            self.pixels = torch.cat([_peaks_in_turn(held_out, kept, number), kept_pixels])
+            self.pixels = torch.cat([_peaks_in_turn(held_out, kept, [len(each) for each in peaks]), kept_pixels])
         self.images = join_images(segnet, normality)
         self.false_alarm_rate.fill_(false_alarm_rate)
         self.kept.fill_(number)
@@ -116,27 +116,24 @@ class Calibration(Learnt):
     def sentence(self) -> str:
         """Say in one line what is promised."""
         number, rate = len(self.images), self.false_alarm_rate.item()
-        silent = self.segnet_spread.item() >= SILENT_SPREAD and number > self.kept.item()
-        addition = (
-            f" SegNet only sharpens maps: {ENOUGH_IMAGES} images would tell what is usual for it." if silent else ""
-        )
         if rate >= supported_rate(number) - 1e-6:
-            return (
-                f"At 0.5, about {rate:.1%} of normal images are expected to raise an alarm (from {number}).{addition}"
+            said = f"At 0.5, about {rate:.1%} of normal images are expected to raise an alarm (measured on {number})."
+        else:
+            images = f"{number} normal image supports" if number == 1 else f"{number} normal images support"
+            said = (
+                f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
+                f"scores; {what_a_rate_takes(rate, normality=number > self.kept.item())}."
             )
-        images = f"{number} normal image supports" if number == 1 else f"{number} normal images support"
-        return (
-            f"{images} no rate of false alarms below {supported_rate(number):.1%}, so 0.5 is the highest of their "
-            f"scores; {what_a_rate_takes(rate, normality=number > self.kept.item())}.{addition}"
-        )
+        if self.segnet_spread.item() >= SILENT_SPREAD and number > self.kept.item():
+            said += f" SegNet only sharpens maps: {ENOUGH_IMAGES} images would tell what is usual for it."
+        return said
 
 
-def _peaks_in_turn(held_out: HeldOut, kept: Sequence[Verdict], number: int) -> Tensor:
-    """Highest pixels of images that were trained with, each with SegNet's map of one of ``number`` kept images."""
-    peaks = torch.zeros_like(held_out.images)
+def _peaks_in_turn(held_out: HeldOut, kept: Sequence[Verdict], lengths: Sequence[int]) -> Tensor:
+    """Highest pixels of images that were trained with, each with SegNet's map of a kept one of these batches."""
+    peaks, number = torch.zeros_like(held_out.images), sum(lengths)
     start = 0
-    for verdict in kept:
-        length = max(len(opinion.image) for opinion in verdict if opinion is not None)
+    for verdict, length in zip(kept, lengths, strict=True):
         maps = None if verdict.segnet is None else verdict.segnet.pixels
         for first in range(start, len(peaks), number):
             images = torch.arange(first, min(first + length, len(peaks)))

@@ -145,7 +145,7 @@ def test_the_card_says_what_the_promise_rests_on() -> None:
 @pytest.mark.parametrize(
     ("number", "rate", "said"),
     [
-        (19, 0.05, "At 0.5, about 5.0% of normal images are expected to raise an alarm (from 19)."),
+        (19, 0.05, "At 0.5, about 5.0% of normal images are expected to raise an alarm (measured on 19)."),
         (
             10,
             0.05,
